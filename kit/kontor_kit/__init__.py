@@ -1,0 +1,1 @@
+"""The small library that every Kontor service stands on. It knows no noun of CRM."""

@@ -1,0 +1,64 @@
+"""Who calls, and what they may do: the principal, its permissions, and how far each of them reaches."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass, field
+
+
+class Scope(enum.IntEnum):
+    """How far a permission reaches; the larger includes the smaller."""
+
+    OWN = 1
+    """Records that the principal owns."""
+    TEAM = 2
+    """Records of the principal's teams, and its own."""
+    ALL = 3
+    """Every record of the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller whose token was verified."""
+
+    tenant_id: uuid.UUID
+    subject: str
+    """A resource name: `users/{user}` or `serviceAccounts/{service_account}`."""
+    permissions: dict[str, Scope]
+    """Permission to scope. A permission is `<service>.<collection>.<verb>`; a trailing part may be `*`."""
+    teams: frozenset[uuid.UUID] = frozenset()
+    client_id: str = ""
+    """The OAuth client the token was issued to."""
+    actor: str = ""
+    """Who acts on behalf of the subject (`act` of RFC 8693); empty where nobody does."""
+    subject_id: uuid.UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject_id", uuid.UUID(self.subject.rpartition("/")[2]))
+
+    def scope(self, permission: str) -> Scope | None:
+        """Return how far `permission` reaches for this principal; None where it does not have it."""
+        granted = self.permissions
+        best = granted.get(permission)
+        service, collection, _ = permission.split(".")
+        for pattern in (f"{service}.{collection}.*", f"{service}.*", "*"):
+            wider = granted.get(pattern)
+            if wider is not None and (best is None or wider > best):
+                best = wider
+        return best
+
+
+def parse_permissions(entries: list[str]) -> dict[str, Scope]:
+    """Read the `perms` claim: entries of the form `<permission>:<scope>`, for example `contacts.accounts.read:team`.
+
+    The widest scope wins where a permission stands more than once. Raises ValueError for a malformed entry.
+    """
+    permissions: dict[str, Scope] = {}
+    for entry in entries:
+        permission, colon, scope_name = entry.rpartition(":")
+        if not colon or not permission or scope_name.upper() not in Scope.__members__:
+            raise ValueError(f"not a permission with a scope: {entry!r}")
+        scope = Scope[scope_name.upper()]
+        permissions[permission] = max(scope, permissions.get(permission, scope))
+    return permissions

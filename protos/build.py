@@ -1,0 +1,66 @@
+"""Builds the contract: Python code and the descriptor set of every proto under `protos/kontor`.
+
+Usage: python protos/build.py [--out DIR]      (DIR defaults to protos/gen; it is made anew)
+
+The protos of Google's common types come from the wheels `googleapis-common-protos` and `grpcio-tools`;
+`buf/validate/validate.proto` comes as a descriptor from the wheel `protovalidate`, which ships no source of it.
+The result is the source tree of the distribution `kontor-protos`: packages `kontor.*`, `buf.validate`, and
+`kontor/descriptors.binpb`, a FileDescriptorSet of everything with comments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+
+import grpc_tools
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from grpc_tools import protoc
+from protovalidate._gen.buf.validate import validate_pb
+
+HERE = Path(__file__).parent
+VALIDATE = "buf/validate/validate.proto"
+# Not imported by any proto of ours, but sent in the details of errors: without it in the descriptor set
+# the gateway answers such an error with an empty body.
+ERROR_DETAILS = "google/rpc/error_details.proto"
+
+
+def build(out: Path) -> None:
+    """Generate the Python code and `kontor/descriptors.binpb` below `out`."""
+    sources = sorted(str(path.relative_to(HERE)) for path in (HERE / "kontor").rglob("*.proto"))
+    googleapis = Path(importlib.util.find_spec("google.api.annotations_pb2").origin).parents[2]  # type: ignore[union-attr, arg-type]
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "kontor").mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        validate = Path(scratch) / "validate.binpb"
+        file = FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
+        validate.write_bytes(FileDescriptorSet(file=[file]).SerializeToString())
+        descriptors = out / "kontor" / "descriptors.binpb"
+        _protoc(
+            *(f"-I{path}" for path in (HERE, googleapis, well_known)),
+            f"--descriptor_set_in={validate}",
+            *(f"--{plugin}_out={out}" for plugin in ("python", "pyi", "grpc_python")),
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={descriptors}",
+            *sources,
+            ERROR_DETAILS,
+        )
+        shutil.rmtree(out / "google", ignore_errors=True)
+        _protoc(f"--descriptor_set_in={descriptors}", f"--python_out={out}", f"--pyi_out={out}", VALIDATE)
+    (out / "kontor" / "py.typed").touch()
+
+
+def _protoc(*arguments: str) -> None:
+    if protoc.main(["protoc", *arguments]) != 0:
+        raise SystemExit("protoc failed")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=HERE / "gen", help="where the code goes (default: protos/gen)")
+    build(parser.parse_args().out)
