@@ -22,6 +22,8 @@ _INT = re.compile(r"-?[0-9]{1,19}")
 _FLOAT = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,4})?")
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# As in google.protobuf.Duration: about 10,000 years.
+_LONGEST = dt.timedelta(seconds=315_576_000_000)
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 
 
@@ -85,11 +87,9 @@ def to_duration(value: Value, path: str) -> dt.timedelta:
     match = None if value.prefix else _DURATION.fullmatch(value.text)
     if match:
         sign, seconds, fraction = match.groups()
-        try:
-            length = dt.timedelta(seconds=int(seconds), microseconds=int(f"{(fraction or '0')[:6]:0<6}"))
+        length = dt.timedelta(seconds=int(seconds), microseconds=int(f"{(fraction or '0')[:6]:0<6}"))
+        if length <= _LONGEST:
             return -length if sign else length
-        except OverflowError:
-            pass
     _refuse(value, path, "seconds with an s, for example 90s")
 
 
