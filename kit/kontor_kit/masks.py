@@ -117,7 +117,7 @@ def _type(message: Message) -> Descriptor:
 
 def _set_paths(message: Message) -> Iterable[str]:
     for field, value in message.ListFields():
-        if not _is_settable(cast(FieldDescriptor, field)):
+        if not _is_settable(field):
             continue
         if isinstance(value, Struct):
             yield from (f"{field.name}.{key}" for key in value.fields)
