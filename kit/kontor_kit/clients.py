@@ -1,0 +1,113 @@
+"""Channels to other services: every call has a deadline and carries the trace, and only reads are repeated."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+
+from kontor_kit.calls import MethodSpec
+from kontor_kit.tls import ClientTls, channel_credentials
+from kontor_kit.tracing import current_deadline, current_trace
+
+Token = str | Callable[[], str]
+"""A bearer token, or what gives one for each call."""
+
+
+def connect(
+    address: str,
+    services: Iterable[ServiceDescriptor] = (),
+    *,
+    token: Token | None = None,
+    tls: ClientTls | None = None,
+    deadline: float = 5.0,
+) -> grpc.Channel:
+    """Open a channel to `address` (`host:port`), in plain text where `tls` is None.
+
+    Reads of `services` are repeated up to three times while the server is UNAVAILABLE. A call that brings no timeout
+    gets `deadline` seconds; none gets more than is left of the call on whose behalf it is made.
+    """
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(service_config(services))),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    if tls is None:
+        channel = grpc.insecure_channel(address, options)
+    else:
+        if tls.server_name:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))
+        channel = grpc.secure_channel(address, channel_credentials(tls), options)
+    return grpc.intercept_channel(channel, _Outgoing(token, deadline))
+
+
+def service_config(services: Iterable[ServiceDescriptor]) -> dict[str, Any]:
+    """Return the gRPC service config under which the reads of `services`, as the contract marks them, are repeated."""
+    reads = [
+        {"service": spec.service, "method": spec.name}
+        for service in services
+        for spec in map(MethodSpec.of, service.methods)
+        if spec.is_read and not spec.is_streaming
+    ]
+    retry = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.5s",
+        "backoffMultiplier": 3,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return {"methodConfig": [{"name": reads, "retryPolicy": retry}]} if reads else {}
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+    compression: Any
+
+
+class _CallDetails(_Details, grpc.ClientCallDetails):
+    pass
+
+
+class _Outgoing(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+    """Adds token, trace and deadline to each call."""
+
+    def __init__(self, token: Token | None, deadline: float) -> None:
+        self._token = token
+        self._deadline = deadline
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make the call."""
+        return continuation(self._complete(client_call_details, self._deadline), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make the call; a stream may last as long as the caller wants."""
+        return continuation(self._complete(client_call_details, None), request)
+
+    def _complete(self, details: Any, deadline: float | None) -> _CallDetails:
+        metadata = list(details.metadata or ())
+        given = {name for name, _ in metadata}
+        if self._token is not None and "authorization" not in given:
+            metadata.append(
+                ("authorization", f"Bearer {self._token if isinstance(self._token, str) else self._token()}")
+            )
+        trace = current_trace.get()
+        if trace is not None and "traceparent" not in given:
+            metadata.append(("traceparent", trace.traceparent))
+            if trace.state:
+                metadata.append(("tracestate", trace.state))
+        timeout = details.timeout if details.timeout is not None else deadline
+        until = current_deadline.get()
+        if until is not None and until < float("inf"):
+            left = max(until - time.monotonic(), 0.0)
+            timeout = left if timeout is None else min(timeout, left)
+        return _CallDetails(
+            details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+        )

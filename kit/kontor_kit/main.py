@@ -1,0 +1,169 @@
+"""The command line of a service: `python -m kontor_<name> serve | work | migrate`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from kontor_kit import logs
+from kontor_kit.config import ConfigurationError, Settings
+from kontor_kit.db import Database
+from kontor_kit.metrics import Metrics
+from kontor_kit.server import Server, stop_signal
+from kontor_kit.service import Command, Job, Runtime, Service, call_path
+
+logger = logging.getLogger(__name__)
+
+_EPILOG = """\
+exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong arguments or configuration
+
+SIGTERM and SIGINT end serve and work in good order: health says NOT_SERVING, running calls get
+KONTOR_DRAIN_SECONDS, then the process exits with 0.
+"""
+
+
+def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | None = None) -> int:
+    """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
+    service = load_service()
+    commands = {**_standard(service), **service.commands}
+    parser = _parser(name, service, commands)
+    arguments = parser.parse_args(argv)
+    command = commands[arguments.command]
+    try:
+        settings = service.settings.load(name, need=command.need)
+        logs.configure(name, settings.log_level, settings.log_format)
+        return command.run(settings, arguments)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{parser.prog} {arguments.command}: {error}\n")
+        return 2
+    except Exception:
+        logger.exception("%s failed", arguments.command)
+        return 1
+
+
+def _parser(name: str, service: Service, commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    settings = service.settings.describe(name)
+    lines = [
+        f"  {variable}\n      {doc}{f'; default {default}' if default else ''}" for variable, default, doc in settings
+    ]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {service.package}",
+        description=f"The Kontor service {name}.",
+        epilog="\n".join([_EPILOG, "environment (a secret X may also come from the file that X_FILE names):", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for word, command in commands.items():
+        command.arguments(subparsers.add_parser(word, help=command.help, description=command.help))
+    return parser
+
+
+def _standard(service: Service) -> dict[str, Command]:
+    keys = [] if service.keys else ["jwks_url|jwks_file"]
+    return {
+        "serve": Command(
+            help="answer calls",
+            run=lambda settings, _: serve(service, settings),
+            need=["listen", "database_url", "page_token_key", *keys],
+        ),
+        "work": Command(
+            help="run the jobs of the service; answers nothing but health",
+            run=lambda settings, _: work(service, settings),
+            need=["listen", "system_database_url"],
+        ),
+        "migrate": Command(
+            help="bring the database to the state that this version needs",
+            run=lambda settings, _: migrate(service, settings),
+            need=["owner_database_url"],
+        ),
+    }
+
+
+def serve(service: Service, settings: Settings) -> int:
+    """Answer calls until a signal."""
+    runtime = _runtime(settings, settings.database_url)
+    Server(
+        settings,
+        call_path(service, runtime),
+        service.servicers(runtime),
+        checks={"database": runtime.database.is_reachable},
+        parts=[*service.parts(runtime)],
+        closers=[runtime.database.close],
+    ).run()
+    return 0
+
+
+def work(service: Service, settings: Settings) -> int:
+    """Run the jobs until a signal, or until one of them fails."""
+    runtime = _runtime(settings, settings.system_database_url)
+    wanted = stop_signal()
+    jobs = Jobs(service.jobs(runtime), on_failure=wanted.set, patience=settings.drain)
+    server = Server(
+        settings,
+        call_path(service, runtime),
+        [],
+        checks={"database": runtime.database.is_reachable, "jobs": jobs.are_running},
+        parts=[jobs],
+        closers=[runtime.database.close],
+    )
+    server.start()
+    wanted.wait()
+    server.stop()
+    return 1 if jobs.failed else 0
+
+
+def migrate(service: Service, settings: Settings) -> int:
+    """Bring the database up to date."""
+    # Alembic takes long to import, and only this needs it.
+    from kontor_kit.migrations import migrate as bring_up_to_date  # noqa: PLC0415
+
+    bring_up_to_date(settings, service)
+    return 0
+
+
+def _runtime(settings: Settings, database_url: str) -> Runtime:
+    database = Database(database_url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
+    database.open()
+    return Runtime(settings=settings, database=database, metrics=Metrics(f"kontor-{settings.service}"))
+
+
+class Jobs:
+    """The jobs of a service, a thread each. One that ends by itself, or fails, ends the process: it is started anew."""
+
+    def __init__(self, jobs: Iterable[tuple[str, Job]], on_failure: Callable[[], None], patience: float) -> None:
+        self.failed = False
+        self._patience = patience
+        self._on_failure = on_failure
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(name, job), name=name, daemon=True) for name, job in jobs
+        ]
+
+    def start(self) -> None:
+        """Begin all."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask all to end, and wait until they have; not for longer than `patience` seconds."""
+        self._stopping.set()
+        until = time.monotonic() + self._patience
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0.0))
+
+    def are_running(self) -> bool:
+        """Tell whether none has ended."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _run(self, name: str, job: Job) -> None:
+        try:
+            job(self._stopping)
+        except Exception:
+            logger.exception("job failed", extra={"job": name})
+        if not self._stopping.is_set():
+            self.failed = True
+            self._on_failure()

@@ -1,0 +1,105 @@
+"""What a service is made of, and what it finds at run time."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kontor_kit.calls import CallPath, Servicer, Verifier
+from kontor_kit.config import Settings
+from kontor_kit.db import Database
+from kontor_kit.metrics import Metrics
+from kontor_kit.pages import PageTokens
+from kontor_kit.server import Part
+from kontor_kit.tls import CertificatePrincipals
+from kontor_kit.tokens import FileKeys, KeySource, TokenVerifier, UrlKeys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What a running process hands to its service."""
+
+    settings: Any
+    """Of the class that the service names."""
+    database: Database
+    """As the app role in serve, as the system role in work."""
+    metrics: Metrics
+
+    def page_tokens(self) -> PageTokens:
+        """Return what seals and opens page tokens."""
+        return PageTokens(self.settings.page_token_key)
+
+
+Job = Callable[[threading.Event], None]
+"""Works until the event is set."""
+
+
+def _nothing(_given: object) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A subcommand of a service's own."""
+
+    help: str
+    run: Callable[[Any, argparse.Namespace], int]
+    """Given the settings and the arguments, returns the exit code."""
+    arguments: Callable[[argparse.ArgumentParser], object] = _nothing
+    """Declares the arguments, where there are any."""
+    need: Sequence[str] = ()
+    """The settings that it needs, as in `Settings.load`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The composition root of a service: everything that it consists of, and nothing that has been started."""
+
+    name: str
+    """The short name, as in the names of variables and in the domain of errors: `contacts`."""
+    package: str
+    """The Python package: `kontor_contacts`."""
+    servicers: Callable[[Runtime], Sequence[Servicer]]
+    metadata: Any = None
+    """The SQLAlchemy MetaData of its tables."""
+    migrations: Path | None = None
+    """The folder of its migrations."""
+    settings: type[Settings] = Settings
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    """Further subcommands, by name."""
+    parts: Callable[[Runtime], Iterable[Part]] = _nothing
+    """What runs beside the gRPC server in serve."""
+    jobs: Callable[[Runtime], Iterable[tuple[str, Job]]] = _nothing
+    """What work runs, by name; a thread each."""
+    keys: Callable[[Runtime], KeySource] | None = None
+    """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
+
+
+def call_path(service: Service, runtime: Runtime) -> CallPath:
+    """Return the path that the calls of `service` take."""
+    settings: Settings = runtime.settings
+    principals = settings.tls_principals_file
+    return CallPath(
+        f"{service.name}.kontor",
+        verifier(service, runtime),
+        certificates=CertificatePrincipals(principals) if principals else None,
+        default_deadline=settings.default_deadline,
+        metrics=runtime.metrics,
+    )
+
+
+def verifier(service: Service, runtime: Runtime) -> Verifier:
+    """Return what checks tokens."""
+    settings: Settings = runtime.settings
+    keys: KeySource
+    if service.keys is not None:
+        keys = service.keys(runtime)
+    elif settings.jwks_file is not None:
+        keys = FileKeys(settings.jwks_file)
+    else:
+        keys = UrlKeys(settings.jwks_url)
+    return TokenVerifier(settings.issuer, settings.audience, keys)
