@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 from kontor.api.v1 import annotations_pb2
 
+from kontor_kit import behaviours
 from kontor_kit.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, Unauthenticated
 from kontor_kit.metrics import Metrics
 from kontor_kit.principals import Principal, Scope
@@ -158,16 +159,18 @@ class Certificates(Protocol):
 
 
 class Validation:
-    """Checks requests against the rules in the contract (protovalidate)."""
+    """Checks requests against the contract: field behaviours, then the rules of protovalidate."""
 
     def __init__(self) -> None:
         self._validator = protovalidate.Validator()
 
     def __call__(self, request: Message, _spec: MethodSpec) -> None:
-        """Raise InvalidArgument with all violations, where there are any."""
-        violations = self._validator.collect_violations(request)
+        """Clear what a caller cannot set; raise InvalidArgument with all violations, where there are any."""
+        behaviours.clean(request)
+        violations: list[tuple[str, str]] = [*behaviours.require(request)]
+        violations += [_violation(violation.proto) for violation in self._validator.collect_violations(request)]
         if violations:
-            raise InvalidArgument(*(_violation(violation.proto) for violation in violations))
+            raise InvalidArgument(*violations)
 
 
 class CallPath:

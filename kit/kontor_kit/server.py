@@ -55,7 +55,7 @@ class Server:
             self._parts.append(MetricsServer(settings.metrics_listen, path.metrics.registry))
         pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="call")
         # The queue of the executor is the only place that knows how many calls wait.
-        path.metrics.watch_threads(settings.threads, pool._work_queue.qsize)  # noqa: SLF001
+        path.metrics.watch_threads(settings.threads, pool._work_queue.qsize)
         self._grpc = grpc.server(pool, options=_options(settings))
         handlers = {servicer.SERVICE.full_name: _handlers(servicer, path) for servicer in servicers}
         for service, methods in handlers.items():
