@@ -1,0 +1,142 @@
+# The commands of Kontor. `make help` lists them; CI runs these very targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/python tools/uv.py
+DESCRIPTORS := protos/gen/kontor/descriptors.binpb
+
+# Every folder with a pyproject.toml is a distribution of its own.
+DISTRIBUTIONS := $(patsubst %/pyproject.toml,%,$(wildcard $(addsuffix /pyproject.toml,kit protos services/* gateway dev)))
+# The folders too: their time changes when a proto is removed.
+PROTOS := $(shell find protos/kontor -type d -o -name '*.proto')
+
+# Read late, so that only the target that needs a Python looks for one. 3.11 is what CI runs.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+ARGS ?=
+
+##@ Start here
+
+.PHONY: help
+help: ## Print the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(DESCRIPTORS) ## Prepare everything: virtual environment, locked dependencies, generated code
+
+.PHONY: run
+run: setup ## Start the whole platform on this machine (ARGS="--port 9080 --data /some/folder")
+	$(BIN)/kontor dev up $(ARGS)
+
+.PHONY: test
+test: setup ## Run all tests (ARGS="-k word" for some)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: setup format lint types imports tree contract breaking locks licences audit ## Run all static checks, as CI and pre-commit do
+
+##@ One check each
+
+.PHONY: format
+format: setup ## Is the code formatted?
+	$(BIN)/ruff format --check --quiet
+
+.PHONY: lint
+lint: setup ## Lint the Python code
+	$(BIN)/ruff check --quiet
+
+.PHONY: types
+types: setup ## Check the types
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: setup ## Check who may import whom
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: tree
+tree: setup ## Is the tree as a whole in order: names, generated files, lists of services?
+	$(BIN)/python -m tools.tree
+
+.PHONY: contract
+contract: setup ## Lint the protos
+	$(BIN)/buf lint $(DESCRIPTORS)
+
+.PHONY: breaking
+breaking: setup ## Do the protos break clients of the last release (before the first: of the parent commit)?
+	$(BIN)/python -m tools.breaking
+
+.PHONY: locks
+locks: setup ## Do the lock files belong to the pyproject.toml files?
+	$(BIN)/python -m tools.lock --check
+
+.PHONY: licences
+licences: setup ## May we ship under the licences of the dependencies?
+	$(BIN)/pip-licenses --summary --output-file $(VENV)/licences.txt
+
+.PHONY: audit
+audit: setup ## Are vulnerabilities of the locked dependencies known?
+	$(BIN)/python -m tools.audit
+
+##@ Work
+
+.PHONY: fix
+fix: setup ## Format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format --quiet
+
+.PHONY: protos
+protos: $(DESCRIPTORS) ## Generate code and descriptor set from the protos
+
+.PHONY: lock
+lock: $(VENV)/bootstrap.stamp ## Lock the dependencies anew (ARGS=--upgrade for newer versions)
+	$(BIN)/python -m tools.lock $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure requests per second against the bare yardstick
+	$(BIN)/python tests/load/bench.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what was built; the data in .kontor stays
+	rm -rf $(VENV) .build protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ To come
+
+.PHONY: charts
+charts: ## Lint and render the Helm charts
+	@echo "make charts: there are no Helm charts yet; they come with the Kubernetes deployment" >&2; exit 1
+
+.PHONY: demo
+demo: ## Play a working day on the running platform
+	@echo "make demo: there is no scripted day yet; make run starts with demo data already" >&2; exit 1
+
+.PHONY: faults
+faults: ## Run the tests that kill processes and cut connections
+	@echo "make faults: there are no fault tests yet; they come with the change log and the events" >&2; exit 1
+
+# What follows is made once and again only when what it is made of has changed.
+
+$(VENV)/bootstrap.stamp: locks/bootstrap.txt
+	@test -n "$(PYTHON)" || { echo "Kontor needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bootstrap.txt
+	@touch $@
+
+# Our own distributions follow without dependencies and without an isolated build: nothing unlocked is fetched.
+$(VENV)/packages.stamp: $(VENV)/bootstrap.stamp locks/dev.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	$(UV) pip sync --quiet --require-hashes locks/dev.txt
+	$(UV) pip install --quiet --offline --no-deps --no-build-isolation $(addprefix --editable ,$(DISTRIBUTIONS))
+	@touch $@
+
+$(DESCRIPTORS): $(VENV)/packages.stamp protos/build.py $(PROTOS)
+	$(BIN)/python protos/build.py
+	@touch $@

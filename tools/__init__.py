@@ -1,0 +1,1 @@
+"""Checks of the tree that no ready-made tool brings; the Makefile calls them."""
