@@ -51,7 +51,7 @@ def require_named(message: Message, paths: Iterable[str], prefix: str = "") -> l
         field = message.DESCRIPTOR.fields_by_name[head]
         plan = _plan(message.DESCRIPTOR, REQUIRED)
         inner = field.message_type
-        if plan is None or inner is not None and inner.full_name == "google.protobuf.Struct":
+        if plan is None or (inner is not None and inner.full_name == "google.protobuf.Struct"):
             continue
         if rest:
             if message.HasField(head):

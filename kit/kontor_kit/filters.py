@@ -1,4 +1,4 @@
-"""Filters of List methods: the language of AIP-160 as a tree (https://google.aip.dev/160).
+r"""Filters of List methods: the language of AIP-160 as a tree (https://google.aip.dev/160).
 
     filter      = sequence { "AND" sequence }
     sequence    = alternative { alternative }                   juxtaposition means AND here
@@ -8,7 +8,7 @@
     operator    = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
 
 Left out, and refused with a sentence: functions, a value without a field, and wildcards anywhere but at the end.
-In a quoted string a backslash escapes `\\`, `"`, `'` and `*`, and makes `\\n`, `\\r`, `\\t`.
+In a quoted string a backslash escapes `\`, `"`, `'` and `*`, and makes `\n`, `\r`, `\t`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _LETTERS = str.maketrans(
         "–": "-",
         "—": "-",
     }
-    | {code: None for code in range(0x300, 0x370)}
+    | dict.fromkeys(range(768, 880))
 )
 
 

