@@ -1,0 +1,1 @@
+"""The gateway: Envoy's configuration, OpenAPI and documentation page, all rendered from the descriptor set."""

@@ -1,0 +1,36 @@
+-- Runs last on the way back: gives an answer the HTTP status that its service asked for, and says in the IETF's
+-- words (draft-ietf-httpapi-ratelimit-headers) what the local rate limit filter said in its own.
+
+-- What gRPC says of an answer means nothing to a caller of REST.
+local GRPC = { "grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin" }
+
+local function set_status(headers)
+  local status = headers:get("x-kontor-http-status")
+  if status then headers:remove("x-kontor-http-status") end
+  -- A gRPC answer is always 200: its status is in grpc-status.
+  if (headers:get("content-type") or ""):find("^application/grpc") then return end
+  for _, name in ipairs(GRPC) do headers:remove(name) end
+  if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
+end
+
+local function set_rate_limit(headers)
+  local limit = headers:get("x-ratelimit-limit")
+  if not limit then return end
+  local remaining, reset = headers:get("x-ratelimit-remaining"), headers:get("x-ratelimit-reset")
+  for _, name in ipairs({ "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-envoy-ratelimited" }) do
+    headers:remove(name)
+  end
+  local policy = POLICIES[limit:match("^%d+")]
+  if not policy or not remaining or not reset then return end
+  headers:replace("ratelimit-policy", policy.text)
+  headers:replace("ratelimit", ('"%s";r=%s;t=%s'):format(policy.name, remaining, reset))
+  if headers:get(":status") == "429" or headers:get("grpc-status") == "8" and remaining == "0" then
+    headers:replace("retry-after", reset == "0" and "1" or reset)
+  end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  set_status(headers)
+  set_rate_limit(headers)
+end

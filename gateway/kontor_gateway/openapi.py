@@ -1,0 +1,2 @@
+"""x"""
+def openapi_json(contract, *, issuer): return b"{}"
