@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kontor_kit.calls import CallPath, Servicer, Verifier
+from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.db import Database
 from kontor_kit.metrics import Metrics
@@ -86,6 +87,7 @@ def call_path(service: Service, runtime: Runtime) -> CallPath:
     return CallPath(
         f"{service.name}.kontor",
         verifier(service, runtime),
+        checks=[Checks()],
         certificates=CertificatePrincipals(principals) if principals else None,
         default_deadline=settings.default_deadline,
         metrics=runtime.metrics,

@@ -1,0 +1,94 @@
+"""What every request goes through before its method sees it: field behaviours, and the rules in the contract.
+
+Two kinds of request are looked at later, when more is known: the record of an update (only the merged record must keep
+the rules, not the part that was sent), and the rows of a batch (one wrong row need not refuse the others).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import protovalidate
+from google.api import resource_pb2
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from kontor_kit import behaviours
+from kontor_kit.calls import MethodSpec
+from kontor_kit.errors import InvalidArgument, Violation
+
+_PARTS = ("Update", "Upsert")
+_BATCH = "BatchCreate"
+_ROWS = "requests"
+
+
+class Checks:
+    """Checks messages against their contract; keeps what it compiled of it."""
+
+    def __init__(self) -> None:
+        self._validator = protovalidate.Validator()
+
+    def __call__(self, request: Message, spec: MethodSpec) -> None:
+        """Clear what a caller cannot set, and raise InvalidArgument with everything that is wrong with the rest."""
+        behaviours.clean(request)
+        later = self._later(spec)
+        violations = self._violations(request)
+        if later:
+            violations = [found for found in violations if not found.field.startswith(later)]
+        if violations:
+            raise InvalidArgument(*violations)
+
+    def record(self, message: Message) -> None:
+        """Raise InvalidArgument where a record (or a row of a batch) breaks its contract; paths begin in it."""
+        violations = self._violations(message)
+        if violations:
+            raise InvalidArgument(*violations)
+
+    def immutable(self, before: Message, after: Message) -> None:
+        """Raise InvalidArgument where a field differs that cannot be changed."""
+        violations = behaviours.immutable_changes(before, after)
+        if violations:
+            raise InvalidArgument(*violations)
+
+    def _violations(self, message: Message) -> list[Violation]:
+        missing = behaviours.require(message)
+        known = {violation.field for violation in missing}
+        found = (_violation(violation.proto) for violation in self._validator.collect_violations(message))
+        # A field that is missing need not be told to be too short as well.
+        return missing + [violation for violation in found if violation.field not in known]
+
+    @staticmethod
+    def _later(spec: MethodSpec) -> tuple[str, ...]:
+        if spec.name.startswith(_BATCH):
+            return (f"{_ROWS}[",)
+        if spec.name.startswith(_PARTS):
+            inner = spec.descriptor.input_type.fields
+            return tuple(f"{field.name}." for field in inner if field.message_type and _is_resource(field.message_type))
+        return ()
+
+
+@contextmanager
+def at(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the paths of all violations that are raised inside."""
+    try:
+        yield
+    except InvalidArgument as error:
+        violations = (Violation(f"{prefix}{'.' if field else ''}{field}", text) for field, text in error.violations)
+        raise InvalidArgument(*violations, reason=error.reason) from error
+
+
+def _is_resource(descriptor: Descriptor) -> bool:
+    return bool(descriptor.GetOptions().HasExtension(resource_pb2.resource))
+
+
+def _violation(violation: Any) -> Violation:
+    """Return the path of the field, such as `account.emails[0].address`, and what is wrong with it."""
+    path = ""
+    for element in violation.field.elements if violation.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        if element.subscript is not None:
+            value = element.subscript.value
+            path += f'["{value}"]' if isinstance(value, str) else f"[{value}]"
+    return Violation(path, violation.message)

@@ -1,0 +1,276 @@
+"""The database session of a request: compiled statements, pipelined transactions, row security by tenant.
+
+A connection is in autocommit mode. What a transaction has to send is queued and goes out in one pipeline when an
+answer is needed, the opening statements included: a read is one round trip, a usual write two. A pipeline of a read is
+an implicit transaction of its own, so that the tenant set in it ends with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+from psycopg import pq
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg_pool import ConnectionPool, PoolTimeout
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+
+logger = logging.getLogger(__name__)
+
+Row = tuple[Any, ...]
+Parameters = Mapping[str, Any]
+
+TENANT_SETTING = "kontor.tenant_id"
+"""The run-time setting that every row security policy compares `tenant_id` with."""
+
+_DIALECT = psycopg_dialect.dialect(json_serializer=lambda value: orjson.dumps(value).decode())  # type: ignore[no-untyped-call]
+
+
+class Statement:
+    """A SQLAlchemy Core statement, compiled once, executed many times as prepared SQL.
+
+    Values that stand in the clause are kept; named `bindparam`s are given at each execution. Lists are passed as
+    arrays (`= ANY(...)`); `IN` with a bound list is not supported, because its SQL depends on the values.
+    """
+
+    __slots__ = ("_clause", "constants", "processors", "sql")
+
+    sql: bytes
+    constants: dict[str, Any]
+    processors: dict[str, Callable[[Any], Any]]
+
+    def __init__(self, clause: sa.sql.elements.ClauseElement) -> None:
+        self._clause = clause
+
+    def __getattr__(self, name: str) -> Any:
+        """Compile at the first use, so that a statement can stand at the top of a module at no cost."""
+        if name not in ("constants", "processors", "sql"):
+            raise AttributeError(name)
+        compiled: Any = self._clause.compile(dialect=_DIALECT)
+        constants: dict[str, Any] = {}
+        processors: dict[str, Callable[[Any], Any]] = {}
+        for bind, key in compiled.bind_names.items():
+            processor = bind.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)
+            if processor is not None:
+                processors[key] = processor
+            if not bind.required:
+                value = bind.effective_value
+                constants[key] = processor(value) if processor is not None else value
+        self.constants, self.processors = constants, processors
+        self.sql = compiled.string.encode()
+        return getattr(self, name)
+
+    def parameters(self, given: Parameters) -> dict[str, Any]:
+        """Return what is sent to the server: the constants and the values given, each in its wire form."""
+        if not self.processors:
+            return {**self.constants, **given} if self.constants else dict(given)
+        processed = {
+            name: self.processors[name](value) if name in self.processors else value for name, value in given.items()
+        }
+        return {**self.constants, **processed}
+
+
+_BEGIN = (b"BEGIN", None)
+_COMMIT = (b"COMMIT", None)
+_SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)".encode()
+_NOTHING: dict[str, Any] = {}
+
+
+class Transaction:
+    """What one request does in the database. Not for use by several threads.
+
+    `run` sends everything queued and returns the rows of its statement; `defer` queues a statement whose rows nobody
+    needs. Made by `Database.read` and `Database.write`.
+    """
+
+    def __init__(self, database: Database, tenant_id: uuid.UUID | None, *, writes: bool) -> None:
+        self.tenant_id = tenant_id
+        self._database = database
+        self._writes = writes
+        self._connection = database.borrow()
+        self._opening: list[tuple[bytes, Any]] = [_BEGIN] if writes else []
+        if tenant_id is not None:
+            self._opening.append((_SET_TENANT, {"tenant": str(tenant_id)}))
+        self._queue = list(self._opening)
+
+    def run(self, statement: Statement, parameters: Parameters = _NOTHING) -> list[Row]:
+        """Send what is queued and the statement; return its rows."""
+        return self.run_all([(statement, parameters)])[0]
+
+    def run_all(self, statements: Sequence[tuple[Statement, Parameters]]) -> list[list[Row]]:
+        """Send what is queued and the statements in one round trip; return the rows of each statement."""
+        sent = [(statement.sql, statement.parameters(parameters)) for statement, parameters in statements]
+        if self._writes:
+            return self._send(sent)
+        try:
+            return self._send(sent)
+        except psycopg.OperationalError:
+            # A connection that ended since it was last used; a read can be sent again.
+            if not self._connection.closed:
+                raise
+            self._database.give_back(self._connection)
+            self._connection = self._database.borrow()
+            self._queue = list(self._opening)
+            return self._send(sent)
+
+    def defer(self, statement: Statement, parameters: Parameters = _NOTHING) -> None:
+        """Queue the statement; it is sent with the next `run`, or when the transaction ends."""
+        self._queue.append((statement.sql, statement.parameters(parameters)))
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block did where it raises, and nothing else; what it queued is sent before it ends."""
+        begin = (b"SAVEPOINT part", None)
+        self._queue.append(begin)
+        try:
+            yield
+            self._queue.append((b"RELEASE SAVEPOINT part", None))
+            self._send([])
+        except Exception:
+            if begin in self._queue:
+                del self._queue[self._queue.index(begin) :]
+            else:
+                self._queue.clear()
+                self._connection.execute(b"ROLLBACK TO SAVEPOINT part")
+            raise
+
+    def estimate(self, statement: Statement, parameters: Parameters = _NOTHING) -> int:
+        """Return how many rows the planner expects of the statement; it is not executed."""
+        [[(plan,)]] = [self._send([(b"EXPLAIN (FORMAT JSON) " + statement.sql, statement.parameters(parameters))])[0]]
+        return int(plan[0]["Plan"]["Plan Rows"])
+
+    def _send(self, statements: list[tuple[bytes, Any]]) -> list[list[Row]]:
+        connection, queue = self._connection, self._queue
+        self._queue = [] if self._writes else list(self._opening)
+        with connection.pipeline():
+            for sql, parameters in queue:
+                connection.execute(sql, parameters)
+            cursors = [connection.execute(sql, parameters) for sql, parameters in statements]
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    def commit(self) -> None:
+        """Send what is queued and commit. Called by `Database.write` only."""
+        if self._queue == self._opening:
+            return  # Nothing was ever sent.
+        self._queue.append(_COMMIT)
+        self._send([])
+
+    def close(self) -> None:
+        """Undo what is not committed and give the connection back. Called by `Database` only."""
+        self._database.give_back(self._connection)
+
+
+class Database:
+    """A pool of connections to one database as one role."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 16,
+        name: str = "kontor",
+        statement_timeout_seconds: float = 10,
+        checkout_timeout_seconds: float = 5,
+    ) -> None:
+        self._pool = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            name=name,
+            timeout=checkout_timeout_seconds,
+            kwargs={
+                "autocommit": True,
+                "application_name": name,
+                "prepare_threshold": 0,
+                "options": (
+                    f"-c statement_timeout={int(statement_timeout_seconds * 1000)}"
+                    " -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+                ),
+            },
+            configure=_configure,
+            # Nobody waits long for a database that is away: a request has its own, shorter, patience.
+            reconnect_timeout=30,
+        )
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Start to connect. Does not wait for the database."""
+        self._pool.open(wait=False)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def read(self, tenant_id: uuid.UUID | None) -> Iterator[Transaction]:
+        """Yield a transaction that reads. Each round trip sees a state of its own."""
+        transaction = Transaction(self, tenant_id, writes=False)
+        try:
+            yield transaction
+        finally:
+            transaction.close()
+
+    @contextmanager
+    def write(self, tenant_id: uuid.UUID | None) -> Iterator[Transaction]:
+        """Yield a transaction that is committed where the block ends normally, and undone otherwise."""
+        transaction = Transaction(self, tenant_id, writes=True)
+        try:
+            yield transaction
+            transaction.commit()
+        finally:
+            transaction.close()
+
+    @contextmanager
+    def trial(self, tenant_id: uuid.UUID | None) -> Iterator[Transaction]:
+        """Yield a transaction that is always undone, with everything queued sent first: for `validate_only`."""
+        transaction = Transaction(self, tenant_id, writes=True)
+        try:
+            yield transaction
+            transaction._send([])
+        finally:
+            transaction.close()
+
+    def borrow(self) -> psycopg.Connection[Row]:
+        """Take a connection out of the pool; raises psycopg_pool.PoolTimeout."""
+        return self._pool.getconn()
+
+    def give_back(self, connection: psycopg.Connection[Row]) -> None:
+        """Return a connection, undoing what it had begun."""
+        if connection.closed:
+            # The server went away, and took the idle connections with it.
+            self._pool.putconn(connection)
+            with self._lock:
+                self._pool.drain()
+            return
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            try:
+                connection.rollback()
+            except psycopg.Error:
+                logger.info("a connection was lost while it was rolled back")
+                connection.close()
+        self._pool.putconn(connection)
+
+    def is_reachable(self) -> bool:
+        """Tell whether the database answers; for health checks."""
+        try:
+            with self.read(None) as transaction:
+                transaction.run(_PING)
+        except (psycopg.Error, PoolTimeout):
+            return False
+        return True
+
+
+_PING = Statement(sa.select(sa.literal(1)))
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    set_json_loads(orjson.loads, connection)
+    set_json_dumps(orjson.dumps, connection)

@@ -1,0 +1,234 @@
+"""Migrations: the run of Alembic for a service, and what its revisions say about tenants, roles and search.
+
+Three roles: the owner migrates and owns the tables, and row security does not apply to it; the app role serves, held to
+one tenant by the policy of each table; the system role works, on the tables that say so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command, op
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+
+from kontor_kit.config import Settings
+from kontor_kit.db import TENANT_SETTING
+
+logger = logging.getLogger(__name__)
+
+TENANT = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
+EXTENSIONS = ("pg_trgm", "btree_gin")
+LOCK_TIMEOUT = "5s"
+_MIGRATION_LOCK = 0x6B6F6E746F72
+"""`kontor`: whoever migrates holds this advisory lock, so that two runs come one after the other."""
+
+
+def migrate(settings: Settings, service: Any, revision: str = "head") -> None:
+    """Bring the service's database to `revision`; `-1` and the like go back."""
+    with configured(settings, service) as config:
+        step = command.downgrade if revision.startswith("-") or revision == "base" else command.upgrade
+        step(config, revision)
+        heads = MigrationContext.configure(config.attributes["connection"]).get_current_heads()
+        logger.info("the database is at %s", ", ".join(heads) or "its beginning")
+
+
+@contextmanager
+def configured(settings: Settings, service: Any) -> Iterator[Config]:
+    """Yield Alembic's configuration with a connection as the owner, locked against other migrations."""
+    url = sa.make_url(settings.owner_database_url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(service.migrations))
+    config.set_main_option("path_separator", "newline")
+    with engine.connect() as connection, engine.connect() as guard:
+        guard.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))
+        connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
+        config.attributes.update(
+            connection=connection, metadata=service.metadata, app_role=settings.app_role, system_role=settings.system_role
+        )
+        yield config
+    engine.dispose()
+
+
+def app_role() -> str:
+    """Return the name of the app role, quoted; for revisions."""
+    return _role("app_role")
+
+
+def system_role() -> str:
+    """Return the name of the system role, quoted; for revisions."""
+    return _role("system_role")
+
+
+def _role(attribute: str) -> str:
+    context = op.get_context()
+    name: str = context.config.attributes[attribute]  # type: ignore[union-attr]
+    return context.dialect.identifier_preparer.quote(name)
+
+
+def extensions() -> None:
+    """Create the extensions that search needs; they are trusted, so that the owner of the database may."""
+    for name in EXTENSIONS:
+        op.execute(f"CREATE EXTENSION IF NOT EXISTS {name}")
+
+
+def secure(table: str, *, system: str = "") -> None:
+    """Hold the app role to the tenant in `table`; allow the system role the privileges in `system` on all of it.
+
+    `system` is for example `SELECT, DELETE`; without it the system role has no business in the table.
+    """
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    app, works = app_role(), system_role()
+    op.execute(f"CREATE POLICY tenant ON {table} TO {app} USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})")
+    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {app}")
+    if system:
+        op.execute(f"CREATE POLICY system ON {table} TO {works} USING (true) WITH CHECK (true)")
+        op.execute(f"GRANT {system} ON {table} TO {works}")
+
+
+def create_resource(collection: str, *parts: sa.schema.SchemaItem, owned: bool = True) -> None:
+    """Create the table of a resource with the columns that every resource has, held to the tenant.
+
+    Old revisions call this too: what it creates never changes. A new need gets a function of its own.
+    """
+    columns: list[sa.schema.SchemaItem] = [
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("update_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("delete_time", sa.DateTime(timezone=True)),
+    ]
+    if owned:
+        columns += [sa.Column("owner", sa.Uuid), sa.Column("team", sa.Uuid)]
+    op.create_table(collection, *columns, *parts)
+    if owned:
+        op.create_index(f"{collection}_owner", collection, ["tenant_id", "owner", "id"])
+        op.create_index(f"{collection}_team", collection, ["tenant_id", "team", "id"])
+    secure(collection)
+
+
+def create_indexes(collection: str, *columns: str) -> None:
+    """Create an index of a resource's table for each of `columns`, within the tenant, with the id behind."""
+    for column in columns:
+        op.create_index(f"{collection}_{column}", collection, ["tenant_id", column, "id"])
+
+
+def create_kit_tables() -> None:
+    """Create the tables that the kit keeps in every database, as they are in the kit's first version."""
+    key, tenant = sa.Text(collation="C"), sa.Column("tenant_id", sa.Uuid, primary_key=True)
+    now = sa.text("clock_timestamp()")
+    op.create_table(
+        "terms",
+        tenant.copy(),
+        sa.Column("field", key, primary_key=True),
+        sa.Column("value", key, primary_key=True),
+        sa.Column("id", sa.Uuid, primary_key=True),
+    )
+    op.create_index("terms_id", "terms", ["tenant_id", "id"])
+    op.create_table(
+        "external_ids",
+        tenant.copy(),
+        sa.Column("collection", key, primary_key=True),
+        sa.Column("system", key, primary_key=True),
+        sa.Column("key", key, primary_key=True),
+        sa.Column("id", sa.Uuid, nullable=False),
+    )
+    op.create_index("external_ids_id", "external_ids", ["tenant_id", "id"])
+    op.create_table(
+        "requests",
+        tenant.copy(),
+        sa.Column("subject", key, primary_key=True),
+        sa.Column("request_id", key, primary_key=True),
+        sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+        sa.Column("response", sa.LargeBinary, nullable=False),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+    )
+    op.create_index("requests_create_time", "requests", ["create_time"])
+    op.create_table(
+        "change_pending",
+        sa.Column("sequence", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("tenant_id", sa.Uuid, nullable=False),
+        sa.Column("resource_name", key, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("event_type", key, nullable=False),
+        sa.Column("before", sa.LargeBinary),
+        sa.Column("after", sa.LargeBinary, nullable=False),
+        sa.Column("subject", key, nullable=False),
+        *(sa.Column(name, key) for name in ("actor", "client_id", "peer", "request_id", "trace_id")),
+        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False, server_default=now),
+    )
+    secure("terms")
+    secure("external_ids")
+    secure("requests", system="SELECT, DELETE")
+    secure("change_pending", system="SELECT, DELETE")
+
+
+def create_search(table: str, *, owned: bool = True) -> None:
+    """Create the function `search_<table>` (text, owner, teams, size) -> (id, score), and the index it looks through.
+
+    It runs as the owner: under row security the planner does not use a trigram index, because its operators might leak.
+    It compares the tenant itself. First it takes what has every word as a part, and only where there is none, what is
+    spelled alike. `owner` and `teams` narrow it down before it counts; what may be seen is decided by who calls it.
+    """
+    op.create_index(
+        f"{table}_search",
+        table,
+        ["tenant_id", "search_text"],
+        postgresql_using="gin",
+        postgresql_ops={"search_text": "gin_trgm_ops"},
+    )
+    reach = "($1 IS NULL OR r.owner = $1 OR r.team = ANY ($2))" if owned else "true"
+    # The conditions stand inside of a string of the function.
+    tenant = TENANT.replace("'", "''")
+    op.execute(_SEARCH.replace("{table}", table).replace("{tenant}", tenant).replace("{reach}", reach))
+    op.execute(f"REVOKE EXECUTE ON FUNCTION search_{table}(text, uuid, uuid[], integer) FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION search_{table}(text, uuid, uuid[], integer) TO {app_role()}")
+
+
+# Each word becomes a condition of its own: an index serves `a AND b`, it does not serve `LIKE ALL`.
+_SEARCH = """
+CREATE FUNCTION search_{table}(query text, owner_id uuid, team_ids uuid[], size integer)
+RETURNS TABLE (id uuid, score double precision)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp
+SET pg_trgm.word_similarity_threshold = 0.45
+AS $body$
+DECLARE
+    words text[] := (regexp_split_to_array(query, ' +'))[1:6];
+    exactly text := '';
+    alike text := '';
+    fit text := '';
+    word text;
+    found integer;
+BEGIN
+    FOREACH word IN ARRAY words LOOP
+        exactly := exactly || format(' AND r.search_text LIKE %L',
+            '%' || replace(replace(replace(word, '\\', '\\\\'), '%', '\\%'), '_', '\\_') || '%');
+        alike := alike || format(' AND %L <%% r.search_text', word);
+        fit := fit || format(' + word_similarity(%L, r.search_text)', word);
+    END LOOP;
+    RETURN QUERY EXECUTE
+        'SELECT c.id, c.score FROM (SELECT r.id, ((0' || fit || ') / $4)::float8 AS score FROM {table} r'
+        || ' WHERE r.tenant_id = {tenant} AND r.delete_time IS NULL AND {reach}' || exactly || ' LIMIT 1000) c'
+        || ' ORDER BY c.score DESC, c.id LIMIT $3'
+        USING owner_id, team_ids, size, cardinality(words);
+    GET DIAGNOSTICS found = ROW_COUNT;
+    IF found = 0 THEN
+        RETURN QUERY EXECUTE
+            'SELECT c.id, c.score FROM (SELECT r.id, ((0' || fit || ') / $4)::float8 AS score FROM {table} r'
+            || ' WHERE r.tenant_id = {tenant} AND r.delete_time IS NULL AND {reach}' || alike || ' LIMIT 1000) c'
+            || ' ORDER BY c.score DESC, c.id LIMIT $3'
+            USING owner_id, team_ids, size, cardinality(words);
+    END IF;
+END
+$body$
+"""

@@ -1,0 +1,80 @@
+"""Repeatable requests (AIP-155): the first answer to a request id is kept, and given to whoever repeats the request."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from google.protobuf.message import Message
+
+from kontor_kit.calls import Call
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.errors import IdempotencyKeyReused, InvalidArgument
+
+MAX_LENGTH = 128
+KEPT_HOURS = 24
+
+
+class Attempt(NamedTuple):
+    """One request with a request id, as it came in."""
+
+    key: dict[str, Any]
+    fingerprint: bytes
+    answer: bytes | None
+    """The serialised answer that was given before; None where the request comes for the first time."""
+
+
+class Requests:
+    """The answers that one service keeps."""
+
+    def __init__(self, metadata: sa.MetaData) -> None:
+        table = metadata.tables["requests"]
+        key = {name: sa.bindparam(name, type_=table.c[name].type) for name in ("tenant_id", "subject", "request_id")}
+        self._lock = Statement(
+            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("lock", type_=sa.Text), 0)))
+        )
+        self._find = Statement(
+            sa.select(table.c.fingerprint, table.c.response).where(*(table.c[name] == value for name, value in key.items()))
+        )
+        self._insert = Statement(
+            table.insert().values(
+                **key,
+                fingerprint=sa.bindparam("fingerprint", type_=table.c.fingerprint.type),
+                response=sa.bindparam("response", type_=table.c.response.type),
+            )
+        )
+
+    def begin(self, tx: Transaction, call: Call, request: Message, request_id: str) -> Attempt:
+        """Return the attempt, with the answer where the request was answered before; waits for one under way.
+
+        Raises IdempotencyKeyReused where the id came with another request.
+        """
+        if len(request_id) > MAX_LENGTH:
+            raise InvalidArgument(("request_id", f"must not be longer than {MAX_LENGTH} characters"))
+        subject = call.principal.subject if call.principal else ""
+        key = {"tenant_id": tx.tenant_id, "subject": subject, "request_id": request_id}
+        fingerprint = _fingerprint(call, request)
+        self.serialise(tx, f"{subject}/{request_id}")
+        rows = tx.run(self._find, key)
+        if not rows:
+            return Attempt(key, fingerprint, None)
+        kept_fingerprint, answer = rows[0]
+        if kept_fingerprint != fingerprint:
+            raise IdempotencyKeyReused(("request_id", "was used before, with another request"))
+        return Attempt(key, fingerprint, bytes(answer))
+
+    def keep(self, tx: Transaction, attempt: Attempt, response: Message) -> None:
+        """Queue the answer to be kept."""
+        answer = response.SerializeToString()
+        tx.defer(self._insert, {**attempt.key, "fingerprint": attempt.fingerprint, "response": answer})
+
+    def serialise(self, tx: Transaction, name: str) -> None:
+        """Queue a lock that makes transactions of the tenant with the same `name` run one after the other."""
+        tx.defer(self._lock, {"lock": f"{tx.tenant_id}/{name}"})
+
+
+def _fingerprint(call: Call, request: Message) -> bytes:
+    digest = hashlib.sha256(call.method.full_name.encode())
+    digest.update(request.SerializeToString(deterministic=True))
+    return digest.digest()

@@ -1,0 +1,41 @@
+"""What all resources of one service share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from kontor_kit.changes import Changes
+from kontor_kit.checks import Checks
+from kontor_kit.db import Database
+from kontor_kit.definitions import Definitions
+from kontor_kit.pages import PageTokens
+from kontor_kit.requests import Requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """The database of a service, and what treats every resource in it alike."""
+
+    domain: str
+    """Stands in the errors: `contacts.kontor`."""
+    database: Database
+    page_tokens: PageTokens
+    checks: Checks
+    requests: Requests
+    changes: Changes
+    definitions: Definitions
+
+    @classmethod
+    def of(cls, domain: str, database: Database, page_tokens: PageTokens, metadata: sa.MetaData) -> Shared:
+        """Make it for the tables in `metadata`, which `tables.kit_tables` has added its own to."""
+        return cls(
+            domain=domain,
+            database=database,
+            page_tokens=page_tokens,
+            checks=Checks(),
+            requests=Requests(metadata),
+            changes=Changes(metadata),
+            definitions=Definitions(metadata),
+        )

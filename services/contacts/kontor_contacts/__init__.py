@@ -1,0 +1,1 @@
+"""The service contacts: accounts, contacts and how they belong together."""

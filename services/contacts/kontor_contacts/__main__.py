@@ -1,0 +1,10 @@
+"""The command line: `python -m kontor_contacts serve | work | migrate`."""
+
+import sys
+
+from kontor_kit.main import run
+
+from kontor_contacts.service import service
+
+if __name__ == "__main__":
+    sys.exit(run("contacts", service))

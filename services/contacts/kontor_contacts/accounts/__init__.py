@@ -1,0 +1,1 @@
+"""Accounts: the organisations that the company has a relationship with."""
