@@ -20,8 +20,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
-from kontor.api.v1 import annotations_pb2
 
+from kontor.api.v1 import annotations_pb2
 from kontor_kit import behaviours
 from kontor_kit.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, Unauthenticated
 from kontor_kit.metrics import Metrics

@@ -19,7 +19,9 @@ class Changes:
     def __init__(self, metadata: sa.MetaData) -> None:
         table = metadata.tables["change_pending"]
         names = [column.name for column in table.c if column.name not in ("sequence", "create_time")]
-        self._insert = Statement(table.insert().values({name: sa.bindparam(name, type_=table.c[name].type) for name in names}))
+        self._insert = Statement(
+            table.insert().values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
+        )
 
     def record(
         self, tx: Transaction, call: Call, event_type: str, *, before: Message | None, after: Message, version: int

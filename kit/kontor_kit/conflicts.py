@@ -8,10 +8,13 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
+
 from kontor.api.v1 import conflict_pb2
 
 
-def edit_conflict(current: Any, submitted: Message | None, paths: Iterable[str], etag: str) -> conflict_pb2.EditConflict:
+def edit_conflict(
+    current: Any, submitted: Message | None, paths: Iterable[str], etag: str
+) -> conflict_pb2.EditConflict:
     """Return, for the fields of a stale edit, what is stored now and what was to be stored."""
     details = conflict_pb2.EditConflict(resource_name=current.name, current_etag=etag)
     if submitted is None:
@@ -21,7 +24,9 @@ def edit_conflict(current: Any, submitted: Message | None, paths: Iterable[str],
     )
     for name in dict.fromkeys(path.partition(".")[0] for path in paths):
         if stored.get(name) != given.get(name):
-            details.fields.add(field=name, current_value=_value(stored.get(name)), submitted_value=_value(given.get(name)))
+            details.fields.add(
+                field=name, current_value=_value(stored.get(name)), submitted_value=_value(given.get(name))
+            )
     return details
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from kontor.api.v1 import annotations_pb2
 
+from kontor.api.v1 import annotations_pb2
 from kontor_kit import literals
 from kontor_kit.custom_fields import Definition
 from kontor_kit.errors import InvalidArgument
-from kontor_kit.filters import And, Comparison, Node, Not, Operator, Or, Value
+from kontor_kit.filters import And, Comparison, Node, Not, Operator, Value
 from kontor_kit.folding import fold
 from kontor_kit.mapping import pattern_of, reference_type
 from kontor_kit.terms import AFTER_ALL, MAX_LENGTH, encode
@@ -124,7 +124,9 @@ class FilterFields:
             return sa.and_(*clauses), "" if not all(unserved) else unserved[0]
         return sa.or_(*clauses), next(filter(None, unserved), "")
 
-    def _comparison(self, node: Comparison, field: FilterField, binds: list[Bind]) -> tuple[sa.ColumnElement[bool], str]:
+    def _comparison(
+        self, node: Comparison, field: FilterField, binds: list[Bind]
+    ) -> tuple[sa.ColumnElement[bool], str]:
         number = len(binds)
         if node.value.any:
             if node.operator is not Operator.HAS:
@@ -133,7 +135,9 @@ class FilterFields:
             return self._presence(field)
         if node.operator not in field.operators:
             allowed = " ".join(sorted(operator.value for operator in field.operators))
-            raise InvalidArgument(("filter", f"{field.path} cannot be compared with {node.operator.value}; use {allowed}"))
+            raise InvalidArgument(
+                ("filter", f"{field.path} cannot be compared with {node.operator.value}; use {allowed}")
+            )
         if node.value.prefix and not field.text:
             raise InvalidArgument(("filter", f"{field.path} is not text, so that a wildcard cannot be used"))
         if field.column is None:
@@ -148,7 +152,9 @@ class FilterFields:
         # Not served: usually nearly every record has it.
         return field.column.is_not(None), field.path
 
-    def _term_clause(self, node: Comparison, field: FilterField, number: int, binds: list[Bind]) -> sa.ColumnElement[bool]:
+    def _term_clause(
+        self, node: Comparison, field: FilterField, number: int, binds: list[Bind]
+    ) -> sa.ColumnElement[bool]:
         assert self._terms is not None
         value, convert, path = self._terms.c.value, field.convert, field.path
         low = sa.bindparam(f"v{number}", type_=value.type)
@@ -166,7 +172,9 @@ class FilterFields:
         terms = self._terms
         if terms is None:
             raise ValueError(f"the filter field {path} needs the table `terms`, which the service does not have")
-        ids = sa.select(terms.c.id).where(terms.c.tenant_id == TENANT, terms.c.field == self.term_field(path), condition)
+        ids = sa.select(terms.c.id).where(
+            terms.c.tenant_id == TENANT, terms.c.field == self.term_field(path), condition
+        )
         return self._table.c.id.in_(ids)
 
     def term_field(self, path: str) -> str:
@@ -174,12 +182,19 @@ class FilterFields:
         return f"{self._table.name}.{path}"
 
 
+def use_of(field: FieldDescriptor) -> annotations_pb2.FieldUse:
+    """Return what the contract says the field can be used for."""
+    options: Any = field.GetOptions()
+    found: annotations_pb2.FieldUse = options.Extensions[annotations_pb2.use]
+    return found
+
+
 def _declared(descriptor: Descriptor, table: sa.Table, prefix: str = "", repeated: bool = False) -> list[FilterField]:
     """Collect the fields marked in the contract, also those within messages."""
     found: list[FilterField] = []
     for field in descriptor.fields:
         path = f"{prefix}{field.name}"
-        if field.GetOptions().Extensions[annotations_pb2.use].filter:
+        if use_of(field).filter:
             if prefix or field.is_repeated or field.name == CUSTOM:
                 found.append(_term_field(field, path))
             else:

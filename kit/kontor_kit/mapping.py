@@ -1,16 +1,16 @@
 """The mapping between the row of a resource and its message, compiled once from the proto and the table.
 
-    proto field                          column                                   empty is stored as
-    name, etag                           id, version                              -
-    string                               text                                     NULL
-    number, bool, enum                   number, boolean, smallint                the value
-    ... with presence (`optional`)       the same                                 NULL
-    reference to a resource              uuid                                     NULL
-    repeated string / enum / reference   text[] / smallint[] / uuid[]             NULL
-    message, repeated message, Struct    jsonb, with proto field names            NULL
-    Timestamp, Date                      timestamptz, date                        NULL
-    Money                                <field>_amount, <field>_currency         NULL
-    Decimal                              numeric                                  NULL
+proto field                          column                                   empty is stored as
+name, etag                           id, version                              -
+string                               text                                     NULL
+number, bool, enum                   number, boolean, smallint                the value
+... with presence (`optional`)       the same                                 NULL
+reference to a resource              uuid                                     NULL
+repeated string / enum / reference   text[] / smallint[] / uuid[]             NULL
+message, repeated message, Struct    jsonb, with proto field names            NULL
+Timestamp, Date                      timestamptz, date                        NULL
+Money                                <field>_amount, <field>_currency         NULL
+Decimal                              numeric                                  NULL
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from google.api import resource_pb2
-from google.protobuf import json_format
+from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -78,7 +78,7 @@ class Codec:
     """The fields of one message in one table."""
 
     def __init__(self, descriptor: Descriptor, table: sa.Table, collection: str) -> None:
-        self.message_class: type[Message] = descriptor._concrete_class
+        self.message_class: type[Message] = message_factory.GetMessageClass(descriptor)
         self.fields: dict[str, FieldCodec] = {}
         for field in descriptor.fields:
             self.fields[field.name] = _field_codec(field, table, collection)
@@ -125,7 +125,9 @@ def _field_codec(field: FieldDescriptor, table: sa.Table, collection: str) -> Fi
     if name == "name":
         return FieldCodec(name, _named(collection, table.c.id), None, (), None)
     if name == "etag":
-        return FieldCodec(name, sa.literal_column("'v'", sa.Text).concat(sa.cast(table.c.version, sa.Text)), None, (), None)
+        return FieldCodec(
+            name, sa.literal_column("'v'", sa.Text).concat(sa.cast(table.c.version, sa.Text)), None, (), None
+        )
     if name in ("create_time", "update_time", "delete_time"):
         return FieldCodec(name, table.c[name], None, (), None)
     if field.message_type is not None and field.message_type.full_name == "google.type.Money" and not field.is_repeated:
@@ -152,10 +154,10 @@ def _converters(field: FieldDescriptor, column: sa.Column[Any]) -> tuple[Load | 
         collection, pattern = collection_of(referred), pattern_of(referred)
         return (
             lambda keys: [f"{collection}/{key}" for key in keys],
-            lambda message, path: [
-                parse_name(value, pattern, f"{path}[{index}]") for index, value in enumerate(getattr(message, name))
-            ]
-            or None,
+            lambda message, path: (
+                [parse_name(value, pattern, f"{path}[{index}]") for index, value in enumerate(getattr(message, name))]
+                or None
+            ),
             column,
         )
     if referred and isinstance(column.type, sa.Uuid):
@@ -176,7 +178,7 @@ def _converters(field: FieldDescriptor, column: sa.Column[Any]) -> tuple[Load | 
 
 
 def _message_converters(field: FieldDescriptor) -> tuple[Load | None, Dump]:
-    name, full_name = field.name, field.message_type.full_name
+    name, full_name = field.name, field.message_type.full_name  # type: ignore[union-attr]
     if field.is_repeated:
         return None, lambda message, path: [plain(item) for item in getattr(message, name)] or None
     load, convert = _SINGLE.get(full_name, (None, lambda value, path: plain(value)))

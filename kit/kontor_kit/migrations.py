@@ -52,7 +52,10 @@ def configured(settings: Settings, service: Any) -> Iterator[Config]:
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
         config.attributes.update(
-            connection=connection, metadata=service.metadata, app_role=settings.app_role, system_role=settings.system_role
+            connection=connection,
+            metadata=service.metadata,
+            app_role=settings.app_role,
+            system_role=settings.system_role,
         )
         yield config
     engine.dispose()
@@ -87,7 +90,9 @@ def secure(table: str, *, system: str = "") -> None:
     """
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     app, works = app_role(), system_role()
-    op.execute(f"CREATE POLICY tenant ON {table} TO {app} USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})")
+    op.execute(
+        f"CREATE POLICY tenant ON {table} TO {app} USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})"
+    )
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {app}")
     if system:
         op.execute(f"CREATE POLICY system ON {table} TO {works} USING (true) WITH CHECK (true)")

@@ -35,7 +35,9 @@ class Requests:
             sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("lock", type_=sa.Text), 0)))
         )
         self._find = Statement(
-            sa.select(table.c.fingerprint, table.c.response).where(*(table.c[name] == value for name, value in key.items()))
+            sa.select(table.c.fingerprint, table.c.response).where(
+                *(table.c[name] == value for name, value in key.items())
+            )
         )
         self._insert = Statement(
             table.insert().values(

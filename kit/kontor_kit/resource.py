@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from google.api import resource_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from kontor.api.v1 import annotations_pb2
 
+from kontor.api.v1 import annotations_pb2
 from kontor_kit import filter_sql
 from kontor_kit.folding import fold
 from kontor_kit.mapping import Codec
@@ -39,7 +39,8 @@ class Resource:
     @cached_property
     def descriptor(self) -> Descriptor:
         """The message's descriptor."""
-        return self.message.DESCRIPTOR
+        descriptor: Descriptor = self.message.DESCRIPTOR  # type: ignore[assignment]
+        return descriptor
 
     @cached_property
     def _options(self) -> Any:
@@ -141,11 +142,13 @@ class Resource:
         return found
 
 
-def _use(found: FieldDescriptor) -> Any:
-    return found.GetOptions().Extensions[annotations_pb2.use]
+def _use(found: FieldDescriptor) -> annotations_pb2.FieldUse:
+    return filter_sql.use_of(found)
 
 
-def _marked(descriptor: Descriptor, wanted: Callable[[Any], bool], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _marked(
+    descriptor: Descriptor, wanted: Callable[[Any], bool], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
     for found in descriptor.fields:
         if wanted(_use(found)):
             yield (*prefix, found.name)
@@ -158,7 +161,8 @@ def _reader(descriptor: Descriptor, path: tuple[str, ...]) -> Callable[[Any], li
     found = descriptor.fields_by_name[path[0]]
     name, repeated = found.name, found.is_repeated
     if len(path) > 1:
-        deeper = _reader(found.message_type, path[1:])
+        inner: Any = found.message_type
+        deeper = _reader(inner, path[1:])
         if repeated:
             return lambda message: [value for item in getattr(message, name) for value in deeper(item)]
         return lambda message: deeper(getattr(message, name))

@@ -88,7 +88,9 @@ class Store:
         def build() -> tuple[Statement, Load]:
             codec = self.resource.codec
             statement = self._select([*codec.columns(names), self._table.c.id], reach.scope)
-            return Statement(statement.where(self._table.c.id == sa.any_(_parameter("ids", ARRAY(sa.Uuid))))), codec.loader(names)
+            return Statement(
+                statement.where(self._table.c.id == sa.any_(_parameter("ids", ARRAY(sa.Uuid))))
+            ), codec.loader(names)
 
         statement, load = self._cached(("get", names, reach.scope), build)
         rows = tx.run(statement, {**reach.parameters(), "ids": list(ids)})
@@ -106,13 +108,17 @@ class Store:
         rows = tx.run(statement, {**reach.parameters(), "id": id})
         return load(rows[0]) if rows else None
 
-    def lock(self, tx: Transaction, reach: Reach, write_scope: Scope, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Locked]:
+    def lock(
+        self, tx: Transaction, reach: Reach, write_scope: Scope, ids: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, Locked]:
         """Lock records that the caller may see, in the order of their ids, and return them."""
 
         def build() -> tuple[Statement, Load]:
             codec, table = self.resource.codec, self._table
             condition = self.resource.scope.clause(write_scope, table)
-            writable = sa.literal_column("true", sa.Boolean) if condition is None else sa.func.coalesce(condition, sa.false())
+            writable = (
+                sa.literal_column("true", sa.Boolean) if condition is None else sa.func.coalesce(condition, sa.false())
+            )
             statement = self._select([*codec.columns(), table.c.id, table.c.version, writable], reach.scope)
             statement = statement.where(table.c.id == sa.any_(_parameter("ids", ARRAY(sa.Uuid)))).order_by(table.c.id)
             return Statement(statement.with_for_update(of=table)), codec.loader()
@@ -121,7 +127,7 @@ class Store:
         rows = tx.run(statement, {**reach.parameters(), "ids": list(ids)})
         return {row[-3]: Locked(load(row), row[-3], row[-2], row[-1]) for row in rows}
 
-    def list(self, tx: Transaction, reach: Reach, page: Page) -> tuple[list[Any], list[Any] | None]:
+    def page(self, tx: Transaction, reach: Reach, page: Page) -> tuple[list[Any], list[Any] | None]:
         """Return a page of records, and the position of its last one; None where the list ends with it."""
         statement, load, compiled = self._page_statement(reach, page)
         parameters = {**reach.parameters(), **_filter_parameters(compiled, page), "size": page.size + 1}
@@ -142,7 +148,9 @@ class Store:
             statement = self._select([*codec.columns(page.names), *position], reach.scope)
             statement, compiled = self._restricted(statement, page)
             if page.after is not None:
-                after = sa.tuple_(*(_parameter(f"after{number}", column.type) for number, column in enumerate(position)))
+                after = sa.tuple_(
+                    *(_parameter(f"after{number}", column.type) for number, column in enumerate(position))
+                )
                 here = sa.tuple_(*position)
                 statement = statement.where(here < after if page.descending else here > after)
             ordered = (column.desc() if page.descending else column.asc() for column in position)
@@ -181,7 +189,9 @@ class Store:
         compiled = self.resource.filter_fields.compile(page.node, page.definitions or {})
         return statement.where(compiled.clause), compiled
 
-    def search(self, tx: Transaction, reach: Reach, text: str, size: int, names: Names = None) -> list[tuple[Any, float]]:
+    def search(
+        self, tx: Transaction, reach: Reach, text: str, size: int, names: Names = None
+    ) -> list[tuple[Any, float]]:
         """Return the records that fit `text` (folded) best, with a score from 0 to 1."""
 
         def build() -> tuple[Statement, Load]:
@@ -207,10 +217,6 @@ class Store:
 
     def find_by_external_id(self, tx: Transaction, system: str, key: str) -> uuid.UUID | None:
         """Return the id of the record with a key in another system, whoever may see it."""
-        found = self._find_external(tx, system, key)
-        return found[0][0] if found else None
-
-    def _find_external(self, tx: Transaction, system: str, key: str) -> list[Row]:
         table = self._external_ids
         assert table is not None
 
@@ -224,7 +230,8 @@ class Store:
                 )
             )
 
-        return tx.run(self._cached("external", build), {"tenant": tx.tenant_id, "system": system, "key": key})
+        rows = tx.run(self._cached("external", build), {"tenant": tx.tenant_id, "system": system, "key": key})
+        return rows[0][0] if rows else None
 
     def find_by_terms(self, tx: Transaction, wanted: Iterable[Term], limit: int) -> list[tuple[uuid.UUID, str, str]]:
         """Return (id, field, value) of live records that have one of the terms, whoever may see them."""
@@ -248,7 +255,7 @@ class Store:
 
         statement = self._cached("by_terms", build)
         fields, values = _unzipped(wanted)
-        return tx.run(statement, {"tenant": tx.tenant_id, "fields": fields, "values": values, "size": limit})  # type: ignore[return-value]
+        return tx.run(statement, {"tenant": tx.tenant_id, "fields": fields, "values": values, "size": limit})
 
     def insert(self, tx: Transaction, id: uuid.UUID, values: Mapping[str, Any], now: dt.datetime) -> None:
         """Queue a new row, with version 1."""
@@ -306,7 +313,9 @@ class Store:
             .table_valued(sa.column("field", KEY_TEXT), sa.column("value", KEY_TEXT))
             .render_derived(name="given")
         )
-        return sa.select(TENANT.label("tenant_id"), given.c.field, given.c.value, _parameter("key_id", sa.Uuid).label("id"))
+        return sa.select(
+            TENANT.label("tenant_id"), given.c.field, given.c.value, _parameter("key_id", sa.Uuid).label("id")
+        )
 
     def _defer_terms(
         self, tx: Transaction, kind: str, build: Callable[[], Statement], id: uuid.UUID, terms: Iterable[Term]
@@ -316,13 +325,17 @@ class Store:
             parameters = {"tenant": tx.tenant_id, "key_id": id, "fields": fields, "values": values}
             tx.defer(self._cached(kind, build), parameters)
 
-    def replace_external_ids(self, tx: Transaction, id: uuid.UUID, keys: Sequence[tuple[str, str]], *, new: bool) -> None:
+    def replace_external_ids(
+        self, tx: Transaction, id: uuid.UUID, keys: Sequence[tuple[str, str]], *, new: bool
+    ) -> None:
         """Queue the keys of a record in other systems, in place of those it had."""
         table = self._external_ids
         assert table is not None
 
         def build_delete() -> Statement:
-            return Statement(table.delete().where(table.c.tenant_id == TENANT, table.c.id == _parameter("key_id", sa.Uuid)))
+            return Statement(
+                table.delete().where(table.c.tenant_id == TENANT, table.c.id == _parameter("key_id", sa.Uuid))
+            )
 
         def build_insert() -> Statement:
             given = (

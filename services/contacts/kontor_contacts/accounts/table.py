@@ -28,7 +28,9 @@ accounts = resource_table(
     sa.Column("language_code", KEY_TEXT),
     json_column("custom_fields"),
     sa.Column("search_text", sa.Text, nullable=False),
-    sa.ForeignKeyConstraint(["tenant_id", "parent"], ["accounts.tenant_id", "accounts.id"], name="accounts_parent_fkey"),
+    sa.ForeignKeyConstraint(
+        ["tenant_id", "parent"], ["accounts.tenant_id", "accounts.id"], name="accounts_parent_fkey"
+    ),
     index("accounts", "display_name_key"),
     index("accounts", "industry"),
     index("accounts", "employee_count"),

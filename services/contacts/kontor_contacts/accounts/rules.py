@@ -1,0 +1,97 @@
+"""What an account must be like."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+from kontor_contacts.contact_points import rules as contact_points
+from kontor_contacts.contact_points.rules import MatchKey
+from kontor_kit.errors import Violation
+from kontor_kit.folding import fold
+
+MAX_DEPTH = 20
+"""How many accounts stand below one another at most, the topmost counted."""
+
+_NANOS = 10**9
+_LEGAL_FORMS = frozenset(
+    "ab ag aps as asa bv co company corp corporation dba doo eg eingetragene ek ev gbr genossenschaft gesellschaft gmbh"
+    " group holding hf inc incorporated kft kg kgaa kk limited llc llp ltd lda mbh ngo nv oao og ohg ooo oy oyj partg plc"
+    " pte pty pvt rt sa sas sarl sas se spa sro srl sp spzoo ug zoo zrt".split()
+)
+
+
+class Money(Protocol):
+    """As google.type.Money."""
+
+    currency_code: str
+    units: int
+    nanos: int
+
+
+class Account(contact_points.Reachable, Protocol):
+    """As the message Account."""
+
+    display_name: str
+    legal_name: str
+    website: str
+    language_code: str
+
+    @property
+    def annual_revenue(self) -> Money: ...
+
+
+def normalise(account: Account, prefix: str, default_region: str = "") -> list[Violation]:
+    """Bring an account into its normal form, in place, and return what is wrong with it."""
+    violations = contact_points.normalise(account, prefix, default_region)
+    violations += contact_points.normalise_field(account, "website", contact_points.website, prefix)
+    violations += contact_points.normalise_field(account, "language_code", contact_points.language, prefix)
+    if account.display_name and not account.display_name.strip():
+        violations.append(Violation(f"{prefix}.display_name", "must not be blank"))
+    revenue = account.annual_revenue
+    if revenue.currency_code or revenue.units or revenue.nanos:
+        violations += _money(revenue, f"{prefix}.annual_revenue")
+    return violations
+
+
+def _money(money: Money, prefix: str) -> list[Violation]:
+    if not money.currency_code:
+        return [Violation(f"{prefix}.currency_code", "is required")]
+    violations = list(contact_points.normalise_field(money, "currency_code", contact_points.currency, prefix))
+    if abs(money.nanos) >= _NANOS or money.units * money.nanos < 0:
+        violations.append(Violation(f"{prefix}.nanos", "must be less than a unit, and of the same sign as units"))
+    return violations
+
+
+def parent_problem(account: uuid.UUID, ancestors: Sequence[uuid.UUID], height: int = 0) -> str:
+    """Return why an account cannot stand below a parent; empty where it can.
+
+    `ancestors` are the parent, its parent and so on to the top; `height` is how many levels are below the account.
+    """
+    if ancestors and ancestors[0] == account:
+        return "an account cannot be its own parent"
+    if account in ancestors:
+        return "the parent is below this account already"
+    if len(ancestors) + 1 + height > MAX_DEPTH:
+        return f"accounts cannot stand more than {MAX_DEPTH} deep"
+    return ""
+
+
+def core_name(name: str) -> str:
+    """Return what is left of an organisation's name without punctuation and legal form: `acme` of `ACME GmbH & Co. KG`."""
+    words = re.findall(r"\w+", re.sub(r"['.]", "", fold(name)))
+    end = len(words)
+    while end > 1 and words[end - 1] in _LEGAL_FORMS:
+        end -= 1
+    return " ".join(words[:end])
+
+
+def match_keys(account: Account) -> set[MatchKey]:
+    """Return the keys by which duplicates of an account are suspected; it must be in its normal form."""
+    keys = contact_points.email_keys(account) | {MatchKey("phones", entry.number) for entry in account.phones}
+    for field in ("display_name", "legal_name"):
+        # Both names make the same kind of key: what one record has as its legal name another has as its display name.
+        keys |= contact_points.name_keys("display_name", core_name(getattr(account, field)), account, account.website)
+    return keys

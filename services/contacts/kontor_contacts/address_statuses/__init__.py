@@ -1,0 +1,1 @@
+"""What is known of e-mail addresses and phone numbers, whoever carries them."""
