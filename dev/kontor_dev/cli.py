@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    arguments = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    # What stands behind `--` is for the program that the command runs.
+    arguments = parser().parse_args(words[:cut], argparse.Namespace(rest=words[cut + 1 :]))
     try:
         return int(arguments.run(arguments))
     except Refused as error:

@@ -46,21 +46,25 @@ def add_group(groups: Any) -> None:
     psql = _add(verbs, "psql", _psql, "open the database of a service")
     psql.add_argument("service", metavar="SERVICE", help="for example contacts")
     psql.add_argument("--as", dest="role", default="owner", choices=("owner", "app", "system"), help="default: owner")
-    psql.add_argument("rest", nargs="*", metavar="-- ARGUMENT", help="arguments for psql, for example -- -c 'SELECT 1'")
+    psql.epilog = "What stands behind -- goes to psql: kontor dev psql contacts -- -c 'SELECT 1'"
     url = _add(verbs, "url", _url, "print the address of a service")
     url.add_argument("service", metavar="SERVICE", help="for example contacts (gRPC, host:port); gateway (http)")
 
 
 def _add(verbs: Any, name: str, run: Any, sentence: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=sentence, description=sentence.capitalize() + ".")
-    parser.add_argument("--data", type=Path, default=Path(".kontor"), metavar="DIR", help="data folder (default: .kontor)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(".kontor"), metavar="DIR", help="data folder (default: .kontor)"
+    )
     parser.set_defaults(run=run)
     return parser
 
 
 def _add_up(verbs: Any) -> None:
     up = _add(verbs, "up", _up, "start the platform and keep it running until Ctrl-C or SIGTERM")
-    up.add_argument("--port", type=int, default=8080, help="where the gateway listens (default: 8080; 0: any free port)")
+    up.add_argument(
+        "--port", type=int, default=8080, help="where the gateway listens (default: 8080; 0: any free port)"
+    )
     up.add_argument("--replicas", type=int, default=1, metavar="N", help="serving processes per service (default: 1)")
     up.add_argument(
         "--demo",

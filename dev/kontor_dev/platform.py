@@ -16,6 +16,14 @@ SPARE_CONNECTIONS = 40
 LARGEST_POOL = 16
 TOKEN_SECONDS = 12 * 3600
 DRAIN_SECONDS = 5
+TUNABLE = (
+    "KONTOR_DATABASE_POOL_SIZE",
+    "KONTOR_DEFAULT_DEADLINE_SECONDS",
+    "KONTOR_LOG_FORMAT",
+    "KONTOR_LOG_LEVEL",
+    "KONTOR_MAX_REQUEST_BYTES",
+    "KONTOR_THREADS",
+)
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,16 @@ class Plan:
         """Returns the replicas that answer a service's calls."""
         return [process for process in self.processes if process.service.name == service and process.role == "serve"]
 
-    def extra(self, process: Process, issuer: str) -> dict[str, str]:
+    def settings(self, process: Process, issuer: str) -> dict[str, str]:
         """Returns the part of a process's environment that follows from the plan."""
-        extra = {
+        settings = {
             "KONTOR_LISTEN": process.address,
             "KONTOR_METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
             "KONTOR_DATABASE_POOL_SIZE": str(pool_size(len(self.processes))),
         } | self.trust(issuer)
         if process.service.http and process.role == "serve":
-            extra["KONTOR_HTTP_LISTEN"] = f"127.0.0.1:{process.http_port}"
-        return extra
+            settings["KONTOR_HTTP_LISTEN"] = f"127.0.0.1:{process.http_port}"
+        return settings
 
     def trust(self, issuer: str) -> dict[str, str]:
         """Returns the settings by which a process knows whose tokens to believe."""
@@ -107,13 +115,12 @@ def database_url(data: DataFolder, port: int, service: str, role: str) -> str:
     return f"postgresql://{service}_{role}:{password}@127.0.0.1:{port}/{service}"
 
 
-def environment(data: DataFolder, service: str, *, database_port: int, extra: Mapping[str, str]) -> dict[str, str]:
+def environment(data: DataFolder, service: str, *, database_port: int, settings: Mapping[str, str]) -> dict[str, str]:
     """Returns the environment of a service's process: ours, with what this mode sets.
 
-    Settings that this mode does not need to fix, such as KONTOR_THREADS or KONTOR_LOG_LEVEL, pass through.
+    Of our own KONTOR_ variables only those in TUNABLE pass through: a leftover KONTOR_TLS_KEY_FILE, say, would not fit.
     """
     prefix = f"KONTOR_{service.upper()}"
-    defaults = {"KONTOR_LOG_FORMAT": "text", "PYTHONUNBUFFERED": "1"}
     fixed = {
         f"{prefix}_DATABASE_URL": database_url(data, database_port, service, "app"),
         f"{prefix}_OWNER_DATABASE_URL": database_url(data, database_port, service, "owner"),
@@ -123,5 +130,9 @@ def environment(data: DataFolder, service: str, *, database_port: int, extra: Ma
         "KONTOR_AUDIENCE": "kontor",
         "KONTOR_PAGE_TOKEN_KEY": data.secret("page_token_key"),
         "KONTOR_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "KONTOR_LOG_FORMAT": "text",
+        "PYTHONUNBUFFERED": "1",
     }
-    return defaults | dict(os.environ) | fixed | dict(extra)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("KONTOR_")}
+    tuned = {name: os.environ[name] for name in TUNABLE if name in os.environ}
+    return ours | fixed | dict(settings) | tuned

@@ -24,7 +24,7 @@ from kontor_dev.errors import Refused, StartFailed
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 200
 # Reachable for everybody and kept over a reboot.
-SHARED_FOLDER = Path("/var/tmp")
+SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 (what we make there has a name of its own and belongs to us)
 OUTSIDE_PREFIX = "kontor-postgres-"
 SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -168,8 +168,7 @@ class Supervisor:
         """Returns when all serve, calling `ready` for each; raises StartFailed, or Stopped when that was asked for."""
         waiting = list(children)
         with ThreadPoolExecutor(max(1, len(waiting))) as pool:
-            for child, result in [(child, pool.submit(self._await_one, child, ready)) for child in waiting]:
-                result.result()
+            list(pool.map(lambda child: self._await_one(child, ready), waiting))
 
     def _await_one(self, child: Child, ready: Callable[[Child], None]) -> None:
         until = time.monotonic() + READY_SECONDS

@@ -129,7 +129,9 @@ class Start:
         postgres.sweep()
         cluster = postgres.prepare(self._data)
         if cluster.moved:
-            self._show.line(f"The user `{cluster.user.name if cluster.user else ''}`, as whom PostgreSQL runs, cannot enter")
+            self._show.line(
+                f"The user `{cluster.user.name if cluster.user else ''}`, as whom PostgreSQL runs, cannot enter"
+            )
             self._show.line(f"{self._data.path}; its cluster lies in {cluster.folder}.")
         port = self._plan.database_port
         server = Spec(
@@ -149,8 +151,8 @@ class Start:
         databases.provide(self._data, port, [service.name for service in self._services])
 
     def _environment(self, service: str) -> dict[str, str]:
-        extra = self._plan.trust(self._url)
-        return environment(self._data, service, database_port=self._plan.database_port, extra=extra)
+        settings = self._plan.trust(self._url)
+        return environment(self._data, service, database_port=self._plan.database_port, settings=settings)
 
     def _migrate(self, service: Service) -> None:
         with self._show.step(f"Migrations of {service.name}"):
@@ -189,7 +191,7 @@ class Start:
 
     def _spec(self, process: Process) -> Spec:
         name = process.service.name
-        extra = self._plan.extra(process, self._url)
+        settings = self._plan.settings(process, self._url)
         return Spec(
             name=process.name,
             service=name,
@@ -198,7 +200,7 @@ class Start:
             address=process.address,
             probe=partial(probes.grpc_health, process.port),
             stage=SERVICE_STAGE,
-            env=environment(self._data, name, database_port=self._plan.database_port, extra=extra),
+            env=environment(self._data, name, database_port=self._plan.database_port, settings=settings),
         )
 
     def _hints(self) -> dict[str, str]:

@@ -1,0 +1,37 @@
+"""The command line teaches, and refuses by a sentence and an exit code."""
+
+import pytest
+
+from kontor_dev import cli
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize("arguments", [[], ["dev"], ["dev", "fly"], ["dev", "up", "--replicas", "many"]])
+    def test_wrong_arguments_exit_with_2(self, arguments, capsys):
+        with pytest.raises(SystemExit) as refusal:
+            cli.main(arguments)
+        assert refusal.value.code == 2
+        assert "usage: kontor" in capsys.readouterr().err
+
+    def test_help_names_every_command(self, capsys):
+        with pytest.raises(SystemExit):
+            cli.main(["dev", "--help"])
+        text = capsys.readouterr().out
+        assert all(command in text for command in ("up", "status", "restart", "token", "psql", "url"))
+
+    @pytest.mark.parametrize("more", [["--transport", "amqp"], ["--amqp-url", "amqp://127.0.0.1"]])
+    def test_rabbitmq_is_refused_until_it_is_built(self, more, tmp_path, capsys):
+        assert cli.main(["dev", "up", "--data", str(tmp_path / "data"), *more]) == 2
+        assert "not built yet" in capsys.readouterr().err
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize(
+        "command", [["status"], ["token"], ["restart", "contacts"], ["psql", "contacts"], ["url", "contacts"]]
+    )
+    def test_commands_say_so_when_nothing_runs(self, command, tmp_path, capsys):
+        assert cli.main(["dev", *command, "--data", str(tmp_path)]) == 1
+        out, err = capsys.readouterr()
+        assert (out, err) == (
+            "",
+            f"kontor: Nothing runs on {tmp_path}. Start it with: kontor dev up --data {tmp_path}\n",
+        )

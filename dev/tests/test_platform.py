@@ -1,0 +1,65 @@
+"""Which processes there are, on which ports, in which environment."""
+
+import socket
+
+from kontor_dev.data import DataFolder
+from kontor_dev.platform import SERVICES, Service, environment, plan, pool_size
+from kontor_dev.ports import free_ports, is_free
+
+
+class TestPlan:
+    def test_every_service_serves_in_replicas_and_works_once(self):
+        names = [process.name for process in plan((Service("alpha"), Service("beta")), 2).processes]
+        assert names == [
+            "alpha-serve-1",
+            "alpha-serve-2",
+            "alpha-work-1",
+            "beta-serve-1",
+            "beta-serve-2",
+            "beta-work-1",
+        ]
+
+    def test_no_port_is_given_twice(self):
+        found = plan(SERVICES, 3)
+        ports = [found.database_port, found.admin_port]
+        ports += [
+            port for process in found.processes for port in (process.port, process.metrics_port, process.http_port)
+        ]
+        assert len(ports) == len(set(ports))
+
+    def test_only_serving_identity_listens_for_http_and_all_trust_its_keys(self):
+        found = plan(SERVICES, 1)
+        listening = {
+            process.name for process in found.processes if "KONTOR_HTTP_LISTEN" in found.settings(process, "http://i")
+        }
+        assert listening == {"identity-serve-1"}
+        assert len({found.settings(process, "http://i")["KONTOR_JWKS_URL"] for process in found.processes}) == 1
+
+    def test_all_pools_together_leave_room_on_the_server(self):
+        assert pool_size(4) == 16
+        assert all(count * pool_size(count) <= 200 for count in range(1, 81))
+
+
+class TestEnvironment:
+    def test_what_this_mode_fixes_is_not_ours_to_set_but_what_it_does_not_is(self, tmp_path, monkeypatch):
+        for name in ("KONTOR_TLS_KEY_FILE", "KONTOR_PAGE_TOKEN_KEY_FILE", "KONTOR_ISSUER"):
+            monkeypatch.setenv(name, "leftover")
+        monkeypatch.setenv("KONTOR_THREADS", "4")
+        monkeypatch.setenv("LANG", "C.UTF-8")
+        data = DataFolder(tmp_path)
+        env = environment(data, "alpha", database_port=5, settings={"KONTOR_ISSUER": "http://i"})
+        assert (env["KONTOR_THREADS"], env["LANG"], env["KONTOR_ISSUER"]) == ("4", "C.UTF-8", "http://i")
+        assert not [name for name, value in env.items() if value == "leftover"]
+        assert env["KONTOR_ALPHA_SYSTEM_DATABASE_URL"].endswith("@127.0.0.1:5/alpha")
+        assert len(env["KONTOR_PAGE_TOKEN_KEY"]) >= 32
+
+
+class TestPorts:
+    def test_free_ports_differ_and_are_free(self):
+        ports = free_ports(20)
+        assert len(set(ports)) == 20
+        assert all(map(is_free, ports))
+
+    def test_a_port_that_is_listened_on_is_not_free(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            assert not is_free(listener.getsockname()[1])
