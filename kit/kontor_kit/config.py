@@ -134,6 +134,17 @@ POSTGRES: Final = url("postgresql", "postgres")
 WEB: Final = url("http", "https")
 
 
+def peers(value: str) -> dict[str, str]:
+    """Take `name=host:port`, several separated by commas, or nothing."""
+    found: dict[str, str] = {}
+    for part in filter(None, value.replace(" ", "").split(",")):
+        name, equals, place = part.partition("=")
+        if not equals or not name or not address(place):
+            raise ValueError(f"must have the form name=host:port, separated by commas, not {part!r}")
+        found[name] = place
+    return found
+
+
 def key(value: str) -> str:
     """Take a secret of at least 32 characters, or nothing."""
     if 0 < len(value) < 32:
@@ -183,6 +194,7 @@ class Settings:
     audience: str = setting("KONTOR_AUDIENCE", text, "kontor", "the `aud` that a token must have")
     jwks_url: str = setting("KONTOR_JWKS_URL", WEB, "", "where the keys that sign tokens are published")
     jwks_file: Path | None = setting("KONTOR_JWKS_FILE", file, "", "or a file that holds them")
+    peers: dict[str, str] = setting("KONTOR_PEERS", peers, "", "where other services answer: name=host:port,...")
     page_token_key: str = setting(
         "KONTOR_PAGE_TOKEN_KEY", key, "", "seals page tokens; the same for all replicas", secret=True
     )

@@ -39,8 +39,7 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     def start(self) -> None:
-        """Run the checks once, then go on with them in the background."""
-        self.check()
+        """Begin to run the checks in the background."""
         self._thread.start()
 
     def drain(self) -> None:
@@ -68,8 +67,9 @@ class Health:
         return passed
 
     def _poll(self) -> None:
-        while not self._stopping.wait(self._interval):
+        while not self._stopping.is_set():
             self.check()
+            self._stopping.wait(self._interval)
 
     def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in self._services:

@@ -78,6 +78,7 @@ def serving(
         settings(**{"drain": 1.0, **changes}), path or CallPath("test.kontor", verifier), servicers, checks=checks
     )
     server.start()
+    server.health.check()
     try:
         yield server
     finally:

@@ -6,6 +6,7 @@ from buf.validate import validate_pb2
 from google.api import annotations_pb2 as http_annotations
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
+
 from kontor.api.v1 import annotations_pb2
 
 _TEXT = descriptor_pb2.FieldDescriptorProto.TYPE_STRING

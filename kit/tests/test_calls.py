@@ -8,15 +8,16 @@ import time
 import grpc
 import psycopg
 import pytest
-from kit.tests.echo import SERVICE, Echo, EchoPart, EchoServicer, EchoStub, bearer
 from google.rpc import error_details_pb2
+from psycopg import errors as postgres
+from psycopg_pool import PoolTimeout
+
+from kit.tests.echo import SERVICE, Echo, EchoPart, EchoServicer, EchoStub, bearer
 from kontor_kit.calls import Call, MethodSpec
 from kontor_kit.errors import Aborted, EtagMismatch, IdempotencyKeyReused, InvalidArgument, NotFound
 from kontor_kit.principals import Scope
 from kontor_kit.testing import TENANT, Signer, answer, serving
 from kontor_kit.tracing import start_span
-from psycopg import errors as postgres
-from psycopg_pool import PoolTimeout
 
 CODE = grpc.StatusCode
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

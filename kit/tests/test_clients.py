@@ -1,0 +1,105 @@
+"""Channels to other services."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+
+import grpc
+import pytest
+
+from kit.tests.echo import SERVICE, Echo, EchoServicer, EchoStub
+from kontor_kit.clients import connect, service_config
+from kontor_kit.errors import Unavailable
+from kontor_kit.statuses import as_business_error
+from kontor_kit.testing import Signer, serving
+from kontor_kit.tracing import current_deadline, current_trace, start_span
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return Signer()
+
+
+@pytest.fixture
+def servicer():
+    return EchoServicer()
+
+
+@pytest.fixture
+def stub(servicer, signer):
+    with (
+        serving([servicer], signer.verifier()) as server,
+        connect(f"127.0.0.1:{server.port}", [SERVICE], token=signer.token, deadline=3.0) as channel,
+    ):
+        yield EchoStub(channel)
+
+
+def failing(times):
+    """Return a behavior that is unavailable the first `times` times, and the list of its calls."""
+    calls = []
+
+    def behavior(request, call):
+        calls.append(call)
+        if len(calls) <= times:
+            raise Unavailable("not yet")
+        return request
+
+    return behavior, calls
+
+
+class TestCalls:
+    def test_default_deadline(self, stub, servicer):
+        stub.GetEcho(Echo())
+        assert 1 < servicer.call.remaining() < 3
+
+    def test_own_timeout(self, stub, servicer):
+        stub.GetEcho(Echo(), timeout=1.0)
+        assert servicer.call.remaining() < 1
+
+    def test_trace_and_deadline_of_the_call_on_whose_behalf_it_is_made(self, stub, servicer):
+        def serve():
+            trace = start_span(None)._replace(state="a=1")
+            current_trace.set(trace)
+            current_deadline.set(time.monotonic() + 0.5)
+            stub.GetEcho(Echo(), timeout=10)
+            return trace
+
+        trace = contextvars.copy_context().run(serve)
+        assert (servicer.call.trace.trace_id, servicer.call.trace.state) == (trace.trace_id, "a=1")
+        assert servicer.call.remaining() < 0.5
+
+    def test_stream_has_no_deadline_of_its_own(self, stub, servicer):
+        assert len(list(stub.WatchEchoes(Echo()))) == 2
+        assert servicer.call.remaining() == float("inf")
+
+
+class TestRetries:
+    def test_read_is_repeated_while_unavailable(self, stub, servicer):
+        servicer.behaviors["GetEcho"], calls = failing(2)
+        assert stub.GetEcho(Echo(text="x")).text == "x"
+        assert len(calls) == 3
+
+    def test_write_is_not(self, stub, servicer):
+        servicer.behaviors["UpdateEcho"], calls = failing(1)
+        with pytest.raises(grpc.RpcError):
+            stub.UpdateEcho(Echo())
+        assert len(calls) == 1
+
+    def test_only_reads_of_the_contract_are_named(self):
+        (config,) = service_config([SERVICE])["methodConfig"]
+        assert [entry["method"] for entry in config["name"]] == ["GetEcho", "Greet"]
+        assert service_config([]) == {}
+
+
+class TestFailures:
+    def test_other_service_that_is_away_makes_a_call_unavailable(self):
+        with connect("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as caught:
+            EchoStub(channel).GetEcho(Echo(), timeout=2)
+        error = as_business_error(caught.value)
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
+
+    def test_other_refusals_are_not_passed_on(self, stub):
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.GetEcho(Echo(), metadata=[("authorization", "Bearer x")])
+        assert as_business_error(caught.value) is None
