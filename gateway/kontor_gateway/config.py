@@ -56,9 +56,7 @@ def render(
             "name": "kontor",
             "max_direct_response_body_size_bytes": DIRECT_LIMIT,
             "virtual_hosts": [
-                virtual_host(
-                    contract, documents=_documents(contract, issuer), rate_limits=rate_limits, options=options
-                )
+                virtual_host(contract, documents=_documents(contract, issuer), rate_limits=rate_limits, options=options)
             ],
         },
     }

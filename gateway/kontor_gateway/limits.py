@@ -31,7 +31,7 @@ def policies(limits: RateLimits) -> str:
     lines = ["local POLICIES = {}"]
     for name, limit in (("tenant", limits.tenant), ("client", limits.client), ("address", limits.address)):
         text = f'"{name}";q={limit.requests};w={limit.seconds}'
-        lines.append(f"POLICIES[\"{limit.requests}\"] = {{ name = \"{name}\", text = '{text}' }}")
+        lines.append(f'POLICIES["{limit.requests}"] = {{ name = "{name}", text = \'{text}\' }}')
     return "\n".join(lines) + "\n"
 
 

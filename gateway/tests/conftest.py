@@ -86,9 +86,7 @@ class Upstream(grpc.GenericRpcHandler):
         )
 
 
-def abort(
-    code: grpc.StatusCode, message: str, *details: Message, headers: tuple[tuple[str, str], ...] = ()
-) -> Answer:
+def abort(code: grpc.StatusCode, message: str, *details: Message, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """An answer that fails as the services' kit does it."""
 
     def answer(request: Message, context: grpc.ServicerContext) -> Message:
