@@ -27,17 +27,18 @@ class _DirectImports(Contract):
 
 
 class OnlyContract(_DirectImports):
-    """The modules import the standard library and what is listed (with what lies below it), and nothing else."""
+    """The modules import each other, the standard library and what is listed (with all below it), and nothing else."""
 
     modules = fields.ListField(subfield=fields.ModuleExpressionField())
     allowed = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Find the imports that are not listed."""
+        modules = {module.name for module in module_expressions_to_modules(graph, self.modules)}
         found = [
-            (module.name, imported)
-            for module in module_expressions_to_modules(graph, self.modules)
-            for imported in graph.find_modules_directly_imported_by(module.name)
+            (module, imported)
+            for module in modules
+            for imported in graph.find_modules_directly_imported_by(module) - modules
             if imported not in sys.stdlib_module_names and not self._allows(imported)
         ]
         return self._verdict(graph, found)

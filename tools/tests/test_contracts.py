@@ -67,3 +67,6 @@ class TestOnly:
 
     def test_standard_library_and_listed_packages_may_be_imported(self, lint):
         assert "2 kept, 0 broken" in lint("shop/orders/rules.py", "import re\nimport holidays\nimport os.path")
+
+    def test_modules_under_the_contract_may_import_each_other(self, lint):
+        assert "2 kept, 0 broken" in lint("shop/orders/rules.py", "import shop.carts.rules")
