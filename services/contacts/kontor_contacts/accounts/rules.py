@@ -17,9 +17,7 @@ MAX_DEPTH = 20
 
 _NANOS = 10**9
 _LEGAL_FORMS = frozenset(
-    "ab ag aps as asa bv co company corp corporation dba doo eg eingetragene ek ev gbr genossenschaft gesellschaft gmbh"
-    " group holding hf inc incorporated kft kg kgaa kk limited llc llp ltd lda mbh ngo nv oao og ohg ooo oy oyj partg plc"
-    " pte pty pvt rt sa sas sarl sas se spa sro srl sp spzoo ug zoo zrt".split()
+    ["ab", "ag", "aps", "as", "asa", "bv", "co", "company", "corp", "corporation", "doo", "dba", "eg", "ek", "ev", "gbr", "gmbh", "hf", "inc", "incorporated", "kft", "kg", "kgaa", "kk", "limited", "llc", "llp", "lp", "ltd", "lda", "ltda", "mbh", "nv", "ohg", "oo", "ooo", "oy", "oyj", "partg", "plc", "pte", "pty", "pvt", "rt", "sa", "sas", "sarl", "se", "sl", "spa", "sp", "spol", "sro", "srl", "ug", "z", "zoo", "zrt"]
 )
 
 
@@ -40,28 +38,30 @@ class Account(contact_points.Reachable, Protocol):
     language_code: str
 
     @property
-    def annual_revenue(self) -> Money: ...
+    def annual_revenue(self) -> Money:
+        """The revenue of a year."""
 
 
-def normalise(account: Account, prefix: str, default_region: str = "") -> list[Violation]:
+def normalise(account: Account, default_region: str = "") -> list[Violation]:
     """Bring an account into its normal form, in place, and return what is wrong with it."""
-    violations = contact_points.normalise(account, prefix, default_region)
-    violations += contact_points.normalise_field(account, "website", contact_points.website, prefix)
-    violations += contact_points.normalise_field(account, "language_code", contact_points.language, prefix)
+    violations = contact_points.normalise(account, default_region)
+    violations += contact_points.normalise_field(account, "website", contact_points.website)
+    violations += contact_points.normalise_field(account, "language_code", contact_points.language)
     if account.display_name and not account.display_name.strip():
-        violations.append(Violation(f"{prefix}.display_name", "must not be blank"))
+        violations.append(Violation("display_name", "must not be blank"))
     revenue = account.annual_revenue
     if revenue.currency_code or revenue.units or revenue.nanos:
-        violations += _money(revenue, f"{prefix}.annual_revenue")
+        violations += _money(revenue, "annual_revenue")
     return violations
 
 
-def _money(money: Money, prefix: str) -> list[Violation]:
+def _money(money: Money, path: str) -> list[Violation]:
     if not money.currency_code:
-        return [Violation(f"{prefix}.currency_code", "is required")]
-    violations = list(contact_points.normalise_field(money, "currency_code", contact_points.currency, prefix))
+        return [Violation(f"{path}.currency_code", "is required")]
+    code = f"{path}.currency_code"
+    violations = list(contact_points.normalise_field(money, "currency_code", contact_points.currency, code))
     if abs(money.nanos) >= _NANOS or money.units * money.nanos < 0:
-        violations.append(Violation(f"{prefix}.nanos", "must be less than a unit, and of the same sign as units"))
+        violations.append(Violation(f"{path}.nanos", "must be less than a unit, and of the same sign as units"))
     return violations
 
 

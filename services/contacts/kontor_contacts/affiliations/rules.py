@@ -11,15 +11,12 @@ from kontor_kit.errors import Violation
 class Date(Protocol):
     """As google.type.Date."""
 
-    @property
-    def year(self) -> int: ...
-    @property
-    def month(self) -> int: ...
-    @property
-    def day(self) -> int: ...
+    year: int
+    month: int
+    day: int
 
 
-def check_period(valid_from: Date | None, valid_to: Date | None, prefix: str) -> list[Violation]:
+def check_period(valid_from: Date | None, valid_to: Date | None) -> list[Violation]:
     """Return what is wrong with the days from and to which an affiliation holds; None is an open end."""
     violations: list[Violation] = []
     days: dict[str, dt.date] = {}
@@ -29,7 +26,7 @@ def check_period(valid_from: Date | None, valid_to: Date | None, prefix: str) ->
         try:
             days[field] = dt.date(date.year, date.month, date.day)
         except ValueError:
-            violations.append(Violation(f"{prefix}.{field}", "is not a day: year, month and day are needed"))
+            violations.append(Violation(field, "is not a day: year, month and day are needed"))
     if len(days) == 2 and days["valid_to"] < days["valid_from"]:
-        violations.append(Violation(f"{prefix}.valid_to", "must not be before valid_from"))
+        violations.append(Violation("valid_to", "must not be before valid_from"))
     return violations

@@ -1,5 +1,7 @@
 """How contact points are written, and which of them tell that two records may be the same.
 
+Paths in violations are those inside of the record.
+
 The functions that take text return its normal form, and raise ValueError with a description where it has none.
 """
 
@@ -27,37 +29,45 @@ _UNFIT_FOR_URL = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Email(Protocol):
+class Markable(Protocol):
+    """A contact point that can be marked as the one to use first."""
+
+    primary: bool
+
+
+class Email(Markable, Protocol):
     """As the message EmailAddress."""
 
     address: str
-    primary: bool
 
 
-class Phone(Protocol):
+class Phone(Markable, Protocol):
     """As the message PhoneNumber."""
 
     number: str
-    primary: bool
 
 
-class Address(Protocol):
+class Address(Markable, Protocol):
     """As the message PostalAddress."""
 
     postal_code: str
     region_code: str
-    primary: bool
 
 
 class Reachable(Protocol):
     """A record with contact points: the messages Account and Contact."""
 
     @property
-    def emails(self) -> Sequence[Email]: ...
+    def emails(self) -> Sequence[Email]:
+        """The e-mail addresses."""
+
     @property
-    def phones(self) -> Sequence[Phone]: ...
+    def phones(self) -> Sequence[Phone]:
+        """The phone numbers."""
+
     @property
-    def addresses(self) -> Sequence[Address]: ...
+    def addresses(self) -> Sequence[Address]:
+        """The postal addresses."""
 
 
 class MatchKey(NamedTuple):
@@ -68,40 +78,44 @@ class MatchKey(NamedTuple):
     value: str
 
 
-def normalise(record: Reachable, prefix: str, default_region: str = "") -> list[Violation]:
+def normalise(record: Reachable, default_region: str = "") -> list[Violation]:
     """Bring the contact points of a record into their normal form, in place, and return what is wrong with them.
 
     A phone number without country code is one of the country of the primary address, or of `default_region`. The first
     contact point of each sort is marked primary where none is.
     """
     violations = [
-        *_each(record.addresses, "region_code", country, f"{prefix}.addresses"),
-        *_each(record.emails, "address", email, f"{prefix}.emails"),
+        *_each(record.addresses, "region_code", country, "addresses"),
+        *_each(record.emails, "address", email, "emails"),
     ]
     region = next((address.region_code for address in _primary_first(record.addresses)), "") or default_region
-    violations += _each(record.phones, "number", functools.partial(phone, region=region), f"{prefix}.phones")
+    violations += _each(record.phones, "number", functools.partial(phone, region=region), "phones")
     seen: dict[str, int] = {}
     for index, entry in enumerate(record.emails):
         first = seen.setdefault(entry.address.lower(), index)
         if first != index:
-            violations.append(Violation(f"{prefix}.emails[{index}].address", f"is the same as emails[{first}]"))
-    for sort in ("emails", "phones", "addresses"):
-        violations += mark_primary(getattr(record, sort), f"{prefix}.{sort}")
+            violations.append(Violation(f"emails[{index}].address", f"is the same as emails[{first}]"))
+    violations += mark_primary(record.emails, "emails")
+    violations += mark_primary(record.phones, "phones")
+    violations += mark_primary(record.addresses, "addresses")
     return violations
 
 
-def normalise_field(record: object, field: str, rule: Callable[[str], str], prefix: str) -> Iterator[Violation]:
-    """Bring one text field into its normal form, in place, where it is set; yield what is wrong with it."""
+def normalise_field(record: object, field: str, rule: Callable[[str], str], path: str = "") -> Iterator[Violation]:
+    """Bring one text field into its normal form, in place, where it is set; yield what is wrong with it.
+
+    `path` is where the field is in the request, in case that is not its name.
+    """
     value = getattr(record, field)
     if not value:
         return
     try:
         setattr(record, field, rule(value))
     except ValueError as error:
-        yield Violation(f"{prefix}.{field}", str(error))
+        yield Violation(path or field, str(error))
 
 
-def mark_primary(entries: Sequence[Email] | Sequence[Phone] | Sequence[Address], path: str) -> list[Violation]:
+def mark_primary(entries: Sequence[Markable], path: str) -> list[Violation]:
     """Mark the first entry where none is marked; two marks are one too many."""
     marked = [index for index, entry in enumerate(entries) if entry.primary]
     if entries and not marked:
@@ -135,7 +149,7 @@ def phone(number: str, region: str = "") -> str:
 def country(code: str) -> str:
     """Return a country code of ISO 3166-1 alpha-2 in upper case; `XK` is taken for Kosovo."""
     upper = code.upper()
-    if upper != _KOSOVO and (len(upper) != 2 or pycountry.countries.get(alpha_2=upper) is None):
+    if upper != _KOSOVO and (not re.fullmatch("[A-Za-z]{2}", code) or pycountry.countries.get(alpha_2=upper) is None):
         raise ValueError("is not a country code of two letters (ISO 3166-1)")
     return upper
 
@@ -143,7 +157,7 @@ def country(code: str) -> str:
 def currency(code: str) -> str:
     """Return a currency code of ISO 4217 in upper case."""
     upper = code.upper()
-    if len(upper) != 3 or pycountry.currencies.get(alpha_3=upper) is None:
+    if not re.fullmatch("[A-Za-z]{3}", code) or pycountry.currencies.get(alpha_3=upper) is None:
         raise ValueError("is not a currency code of three letters (ISO 4217)")
     return upper
 
@@ -220,7 +234,7 @@ def email_keys(record: Reachable) -> set[MatchKey]:
 
 def _each(entries: Iterable[object], field: str, rule: Callable[[str], str], path: str) -> Iterator[Violation]:
     for index, entry in enumerate(entries):
-        yield from normalise_field(entry, field, rule, f"{path}[{index}]")
+        yield from normalise_field(entry, field, rule, f"{path}[{index}].{field}")
 
 
 def _primary_first(addresses: Sequence[Address]) -> list[Address]:

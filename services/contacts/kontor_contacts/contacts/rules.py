@@ -25,14 +25,14 @@ class Contact(contact_points.Reachable, Protocol):
     time_zone: str
 
 
-def normalise(contact: Contact, before: Contact | None, prefix: str, default_region: str = "") -> list[Violation]:
+def normalise(contact: Contact, before: Contact | None, default_region: str = "") -> list[Violation]:
     """Bring a contact into its normal form, in place, and return what is wrong with it; `before` is it as stored."""
-    violations = contact_points.normalise(contact, prefix, default_region)
-    violations += contact_points.normalise_field(contact, "language_code", contact_points.language, prefix)
-    violations += contact_points.normalise_field(contact, "time_zone", contact_points.time_zone, prefix)
+    violations = contact_points.normalise(contact, default_region)
+    violations += contact_points.normalise_field(contact, "language_code", contact_points.language)
+    violations += contact_points.normalise_field(contact, "time_zone", contact_points.time_zone)
     contact.display_name = display_name(contact, before)
     if not contact.display_name:
-        violations.append(Violation(f"{prefix}.display_name", "is required where there is no other name to make it of"))
+        violations.append(Violation("display_name", "is required where there is no other name to make it of"))
     return violations
 
 

@@ -20,42 +20,38 @@ _WITH_RANGE = ("INTEGER", "NUMBER")
 class Option(Protocol):
     """As the message CustomFieldDefinition.Option."""
 
-    @property
-    def value(self) -> str: ...
-    @property
-    def retired(self) -> bool: ...
+    value: str
+    retired: bool
 
 
-def check_options(type_: str, options: Sequence[Option], before: Sequence[Option], prefix: str) -> list[Violation]:
+def check_options(type_: str, options: Sequence[Option], before: Sequence[Option]) -> list[Violation]:
     """Return what is wrong with the options of a field; `type_` is `ENUM` and so on, `before` are those stored."""
     if type_ not in _WITH_OPTIONS:
-        return [Violation(prefix, f"a field of type {type_} has no options")] if options else []
+        return [Violation("options", f"a field of type {type_} has no options")] if options else []
     violations: list[Violation] = []
     if all(option.retired for option in options):
-        violations.append(Violation(prefix, "must have one that is not retired"))
+        violations.append(Violation("options", "must have one that is not retired"))
     seen: set[str] = set()
     for index, option in enumerate(options):
         if option.value in seen:
-            violations.append(Violation(f"{prefix}[{index}].value", "is there twice"))
+            violations.append(Violation(f"options[{index}].value", "is there twice"))
         seen.add(option.value)
     gone = sorted({option.value for option in before} - seen)
     if gone:
         violations.append(
-            Violation(prefix, f"records may have {', '.join(gone[:5])}: retire it instead of removing it")
+            Violation("options", f"records may have {', '.join(gone[:5])}: retire it instead of removing it")
         )
     return violations
 
 
-def check_limits(
-    type_: str, min_value: float | None, max_value: float | None, max_length: int, prefix: str
-) -> list[Violation]:
-    """Return what is wrong with the limits of a field; `prefix` is the path of the definition."""
+def check_limits(type_: str, min_value: float | None, max_value: float | None, max_length: int) -> list[Violation]:
+    """Return what is wrong with the limits of a field."""
     violations: list[Violation] = []
     for field, value in (("min_value", min_value), ("max_value", max_value)):
         if value is not None and type_ not in _WITH_RANGE:
-            violations.append(Violation(f"{prefix}.{field}", f"a field of type {type_} has no range"))
+            violations.append(Violation(field, f"a field of type {type_} has no range"))
     if min_value is not None and max_value is not None and max_value < min_value:
-        violations.append(Violation(f"{prefix}.max_value", "must not be less than min_value"))
+        violations.append(Violation("max_value", "must not be less than min_value"))
     if max_length and type_ != "STRING":
-        violations.append(Violation(f"{prefix}.max_length", f"a field of type {type_} has no length"))
+        violations.append(Violation("max_length", f"a field of type {type_} has no length"))
     return violations

@@ -8,10 +8,10 @@ from collections.abc import Collection
 from kontor_kit.errors import Violation
 
 
-def check_visibility(visibility: str, team: str, prefix: str) -> list[Violation]:
+def check_visibility(visibility: str, team: str) -> list[Violation]:
     """Return what is wrong with a view that is `PRIVATE`, `TEAM` or `PUBLIC`."""
     if visibility == "TEAM" and not team:
-        return [Violation(f"{prefix}.team", "is required where the visibility is TEAM")]
+        return [Violation("team", "is required where the visibility is TEAM")]
     return []
 
 
