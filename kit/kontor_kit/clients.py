@@ -34,6 +34,8 @@ def connect(
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(service_config(services))),
         ("grpc.keepalive_time_ms", 60_000),
+        # Other services are neighbours: a proxy for the outside world, set in the environment, is not for them.
+        ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", -1),
     ]
     if tls is None:

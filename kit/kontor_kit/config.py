@@ -47,6 +47,10 @@ def variable(field: dataclasses.Field[Any], service: str) -> str:
     return str(field.metadata["name"]).replace("{SERVICE}", service.upper().replace("-", "_"))
 
 
+def _default(field: dataclasses.Field[Any], service: str) -> str:
+    return str(field.metadata["default"]).replace("{service}", service.replace("-", "_"))
+
+
 def _look_up(name: str, environ: Mapping[str, str], *, secret: bool) -> str:
     text = environ.get(name, "")
     path = environ.get(f"{name}_FILE", "") if secret else ""
@@ -135,13 +139,13 @@ WEB: Final = url("http", "https")
 
 
 def peers(value: str) -> dict[str, str]:
-    """Take `name=host:port`, several separated by commas, or nothing."""
+    """Take `name=target`, several separated by semicolons, or nothing; a target is what gRPC takes, `host:port`."""
     found: dict[str, str] = {}
-    for part in filter(None, value.replace(" ", "").split(",")):
-        name, equals, place = part.partition("=")
-        if not equals or not name or not address(place):
-            raise ValueError(f"must have the form name=host:port, separated by commas, not {part!r}")
-        found[name] = place
+    for part in filter(None, (part.strip() for part in value.split(";"))):
+        name, _, target = part.partition("=")
+        if not name or not target:
+            raise ValueError(f"must have the form name=host:port, separated by semicolons, not {part!r}")
+        found[name] = target
     return found
 
 
@@ -194,7 +198,7 @@ class Settings:
     audience: str = setting("KONTOR_AUDIENCE", text, "kontor", "the `aud` that a token must have")
     jwks_url: str = setting("KONTOR_JWKS_URL", WEB, "", "where the keys that sign tokens are published")
     jwks_file: Path | None = setting("KONTOR_JWKS_FILE", file, "", "or a file that holds them")
-    peers: dict[str, str] = setting("KONTOR_PEERS", peers, "", "where other services answer: name=host:port,...")
+    peers: dict[str, str] = setting("KONTOR_PEERS", peers, "", "where other services answer: name=host:port;...")
     page_token_key: str = setting(
         "KONTOR_PAGE_TOKEN_KEY", key, "", "seals page tokens; the same for all replicas", secret=True
     )
@@ -235,7 +239,7 @@ class Settings:
         fields = {field.name: field for field in dataclasses.fields(cls) if field.metadata}
         for name, field in fields.items():
             parse: Callable[[str], Any] = field.metadata["parse"]
-            default = field.metadata["default"].replace("{service}", service.replace("-", "_"))
+            default = _default(field, service)
             try:
                 given = _look_up(variable(field, service), environ, secret=field.metadata["secret"])
                 values[name] = parse(given or default)
@@ -259,7 +263,7 @@ class Settings:
         """List the settings as (variable, default, meaning)."""
         for field in dataclasses.fields(cls):
             if field.metadata:
-                yield variable(field, service), field.metadata["default"], field.metadata["doc"]
+                yield variable(field, service), _default(field, service), field.metadata["doc"]
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong with the settings taken together."""

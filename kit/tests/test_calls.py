@@ -36,9 +36,11 @@ def servicer():
 
 @pytest.fixture(scope="module")
 def channel(servicer, signer):
-    with serving([servicer], signer.verifier(), max_request_bytes=10_000) as server:
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield channel
+    with (
+        serving([servicer], signer.verifier(), max_request_bytes=10_000) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield channel
 
 
 @pytest.fixture

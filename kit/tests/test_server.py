@@ -54,9 +54,11 @@ class TestStart:
             Server(settings(), CallPath("test.kontor", signer.verifier()), [Incomplete()])
 
     def test_refused_when_the_port_is_taken(self, signer):
-        with serving([EchoServicer()], signer.verifier()) as server, pytest.raises(OSError, match="cannot listen"):
-            listen = f"127.0.0.1:{server.port}"
-            Server(settings(listen=listen), CallPath("test.kontor", signer.verifier()), [EchoServicer()]).start()
+        path = CallPath("test.kontor", signer.verifier())
+        with serving([EchoServicer()], signer.verifier()) as first:
+            second = Server(settings(listen=f"127.0.0.1:{first.port}"), path, [EchoServicer()])
+            with pytest.raises(OSError, match="cannot listen"):
+                second.start()
 
 
 class TestHealth:

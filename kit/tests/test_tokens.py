@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
@@ -199,6 +201,23 @@ class TestUrlKeys:
         keys = UrlKeys("http://issuer.test/jwks", fetch=lambda url: body)
         with pytest.raises(Unavailable):
             keys.find("test")
+
+    def test_fetched_over_http_without_a_proxy(self, signer, monkeypatch):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(jwks(signer))
+
+            def log_message(self, *args):
+                pass
+
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        with HTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.handle_request)
+            thread.start()
+            assert UrlKeys(f"http://127.0.0.1:{server.server_port}/jwks").find("test")
+            thread.join()
 
 
 class TestFileKeys:
