@@ -75,10 +75,16 @@ class Plan:
             "KONTOR_LISTEN": process.address,
             "KONTOR_METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
             "KONTOR_DATABASE_POOL_SIZE": str(pool_size(len(self.processes))),
+            "KONTOR_PEERS": self.peers(),
         } | self.trust(issuer)
         if process.service.http and process.role == "serve":
             settings["KONTOR_HTTP_LISTEN"] = f"127.0.0.1:{process.http_port}"
         return settings
+
+    def peers(self) -> str:
+        """Returns where each service answers, all of its replicas, in the form of KONTOR_PEERS."""
+        names = dict.fromkeys(process.service.name for process in self.processes)
+        return ";".join(f"{name}=ipv4:{','.join(p.address for p in self.serving(name))}" for name in names)
 
     def trust(self, issuer: str) -> dict[str, str]:
         """Returns the settings by which a process knows whose tokens to believe."""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from kontor_dev import databases, envoy, leftovers, postgres, probes, tools
+from kontor_dev import databases, envoy, leftovers, postgres, probes, tokens, tools
 from kontor_dev.control import ControlServer
 from kontor_dev.data import DataFolder
 from kontor_dev.errors import Refused, Stopped
@@ -124,6 +124,8 @@ class Start:
         with self._show.step("Gateway"):
             gateway = self._gateway(self._data, self._plan, self._port, self._url)
             self._supervisor.await_ready(self._supervisor.start([gateway]))
+        if self._options.demo and not self._data.state().get("demo"):
+            self._fill()
 
     def _start_postgres(self) -> None:
         postgres.sweep()
@@ -202,6 +204,14 @@ class Start:
             stage=SERVICE_STAGE,
             env=environment(self._data, name, database_port=self._plan.database_port, settings=settings),
         )
+
+    def _fill(self) -> None:
+        """Brings the demo data in, once in the life of a data folder."""
+        from kontor_dev.demo.load import load
+
+        with self._show.step("Demo data"):
+            token = tokens.token(self._data, tenant=TENANT, role="admin", user=None)
+            self._data.remember(demo=load(f"127.0.0.1:{self._port}", token, self._supervisor.stopping))
 
     def _hints(self) -> dict[str, str]:
         folder = f" --data {self._data.path}" if self._data.path != Path(".kontor").absolute() else ""
