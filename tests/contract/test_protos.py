@@ -10,6 +10,7 @@ from importlib import resources
 from typing import NamedTuple
 
 import pytest
+from buf.validate import validate_pb2
 from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -69,6 +70,7 @@ NESTED_REQUESTS = {
 }
 # Their requests or answers hold a secret, which must not be kept for a repetition of the call.
 WITH_SECRETS = ("RotateSecrets", "SetUserPassword")
+UNLIMITED = ("name", "parent", "etag", "page_token", "filter", "order_by")
 PLURAL = ("List", "Search", "BatchGet", "BatchCreate")
 
 
@@ -205,6 +207,27 @@ class TestEveryFile:
                 target = reference.type or reference.child_type
                 assert target in {"", "*", *known}, f"{each.name}.{field.name}"
                 assert not target or type_of(field) in ("string", "string*")
+
+    def test_what_callers_send_has_a_limit(self, file: FileDescriptorProto) -> None:
+        """Text and lists; a name has its form, and filter, order and token have limits in the kit."""
+        sent = [
+            each for each in messages(file) if not each.name.endswith("Response") and file.package != "kontor.api.v1"
+        ]
+        for each in sent:
+            for field in each.field:
+                reference = field.options.Extensions[resource_pb2.resource_reference].type
+                if "OUTPUT_ONLY" in behaviours(field) or each.name == "Result":
+                    continue
+                rules = field.options.Extensions[validate_pb2.field]
+                if field.label == FieldDescriptorProto.LABEL_REPEATED:
+                    assert rules.repeated.HasField("max_items"), f"{each.name}.{field.name}"
+                    text = rules.repeated.items.string
+                else:
+                    text = rules.string
+                if type_of(field).startswith("string") and not reference and field.name not in UNLIMITED:
+                    assert {"max_len", "len", "pattern", "in"} & {r.name for r, _ in text.ListFields()}, (
+                        f"{each.name}.{field.name}"
+                    )
 
     def test_behaviours_do_not_contradict(self, file: FileDescriptorProto) -> None:
         for each in messages(file):
