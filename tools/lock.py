@@ -34,12 +34,15 @@ class Lock(NamedTuple):
     projects: tuple[Path, ...]
     """The pyproject.toml files whose dependencies it holds, those of our own distributions that they need included."""
     group: str | None = None
-    """A dependency group of the pyproject.toml at the root."""
+    """A dependency group of the pyproject.toml at the root; with one, all extras of the projects go in as well."""
 
     def requirements(self, root: Path) -> list[str]:
         """Return all requirements that go in, sorted."""
-        found = {line for project in self.projects for line in _project(root / project)["dependencies"]}
+        projects = [_project(root / path) for path in self.projects]
+        found = {line for project in projects for line in project["dependencies"]}
         if self.group:
+            extras = (extra for project in projects for extra in project.get("optional-dependencies", {}).values())
+            found |= {line for extra in extras for line in extra}
             groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
             found |= {line if isinstance(line, str) else str(line) for line in groups[self.group]}
         return sorted(found)
@@ -105,6 +108,7 @@ def write(lock: Lock, root: Path, *options: str) -> None:
     command += ["--generate-hashes", "--no-header", "--no-annotate", f"--output-file={lock.path}"]
     command += [f"--no-emit-package={name}" for name in own]
     command += [f"--group=pyproject.toml:{lock.group}"] if lock.group else []
+    command += ["--all-extras"] if lock.group and lock.projects else []
     command += [f"--constraints={DEV}"] if lock.path != DEV else []
     # Only the default index: a second one that holds fewer files of a version would leave their hashes out.
     environment = os.environ | {"UV_INDEX": "", "UV_FIND_LINKS": ""}
