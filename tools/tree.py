@@ -96,7 +96,7 @@ def imports(root: Path) -> list[str]:
         project = tomllib.loads((path / "pyproject.toml").read_text())["project"]
         package = path / project["name"].replace("-", "_")
         code = [module.read_text() for module in package.rglob("*.py")]
-        extras = sum(project.get("optional-dependencies", {}).values(), [])
+        extras = [line for extra in project.get("optional-dependencies", {}).values() for line in extra]
         missing = undeclared(code, [project["name"], *project["dependencies"], *extras], providers)
         found += [f"{path.relative_to(root)}/pyproject.toml does not declare what provides {name}" for name in missing]
     return found
