@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,11 +13,7 @@ from kontor.contacts.v1.account_pb2 import Account
 from kontor.contacts.v1.contact_pb2 import Contact
 from kontor.contacts.v1.contact_point_pb2 import EmailAddress, PhoneNumber, PostalAddress
 from kontor_contacts.contact_points import rules
-
-DATA = Path(os.environ.get("KONTOR_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
-needs_data = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"the test data is not at {DATA}; KONTOR_TEST_DATA says where it is"
-)
+from services.contacts.tests.data import DATA, needs_data
 
 
 def paths(violations: list) -> list[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from kontor.contacts.v1.contact_pb2 import Contact
 from kontor.contacts.v1.contact_point_pb2 import EmailAddress, PhoneNumber, PostalAddress
 from kontor_contacts.contacts import rules
+from services.contacts.tests.data import DATA, needs_data
 
 STAGES = st.sampled_from(list(Contact.LifecycleStage.values()))
 
@@ -96,3 +101,19 @@ class TestMatchKeys:
 
         assert not rules.match_keys(colleague("Curie")) & rules.match_keys(colleague("Meitner"))
         assert rules.match_keys(colleague("Curie")) & rules.match_keys(colleague("CURIE"))
+
+    @needs_data
+    def test_only_true_duplicates_are_suspected_among_persons_with_typing_errors(self) -> None:
+        """Exact keys cannot see through every error, but nobody is taken for somebody else."""
+        (path,) = (DATA / "dedupe" / "febrl").glob("dataset1.csv*")
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
+            rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(file)]
+        carriers: dict[rules.MatchKey, list[str]] = {}
+        for row in rows:
+            places = [PostalAddress(postal_code=row["postcode"], region_code="AU")] if row["postcode"] else []
+            contact = Contact(given_name=row["given_name"], family_name=row["surname"], addresses=places)
+            for key in rules.match_keys(contact):
+                carriers.setdefault(key, []).append(row["rec_id"].split("-")[1])
+        pairs = [pair for persons in carriers.values() for pair in itertools.combinations(persons, 2)]
+        assert all(one == other for one, other in pairs)
+        assert len(pairs) > 200
