@@ -15,14 +15,11 @@ from typing import Any, Final, NoReturn, Protocol
 
 import grpc
 import protovalidate
-from google.api import annotations_pb2 as http_annotations
-from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from kontor.api.v1 import annotations_pb2
 from kontor_kit import behaviours
+from kontor_kit.contract import PUBLIC, MethodSpec
 from kontor_kit.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, Unauthenticated
 from kontor_kit.metrics import Metrics
 from kontor_kit.principals import Principal, Scope
@@ -32,55 +29,12 @@ from kontor_kit.tracing import Trace, current_deadline, current_trace, start_spa
 logger = logging.getLogger(__name__)
 access = logging.getLogger("kontor_kit.access")
 
-PUBLIC: Final = "public"
 HTTP_STATUS_HEADER: Final = "x-kontor-http-status"
 # What is kept of the caller's time for the answer to travel, in seconds.
 _MARGIN: Final = 0.02
 _SLOW: Final = 1.0
 # gRPC says "no deadline" with a time that is very far away.
 _NO_DEADLINE: Final = 10 * 365 * 86400.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MethodSpec:
-    """What the contract says about a method. One object per method."""
-
-    descriptor: MethodDescriptor
-    service: str
-    """The full name of the gRPC service: `kontor.contacts.v1.AccountService`."""
-    name: str
-    full_name: str
-    """`/kontor.contacts.v1.AccountService/GetAccount`."""
-    permission: str
-    """What a caller needs; `public` where no token is needed."""
-    input: type[Message]
-    output: type[Message]
-    is_streaming: bool
-    """Whether it answers with a stream."""
-    is_read: bool
-    """Whether it changes nothing, as its HTTP verb GET says."""
-
-    @classmethod
-    def of(cls, descriptor: MethodDescriptor) -> MethodSpec:
-        """Read the contract. Raises ValueError where it names no permission, or takes a stream."""
-        options: Any = descriptor.GetOptions().Extensions
-        permission = options[annotations_pb2.permission]
-        if permission != PUBLIC and permission.count(".") != 2:  # <service>.<collection>.<verb>
-            raise ValueError(f"{descriptor.full_name} names no permission")
-        if descriptor.client_streaming:
-            raise ValueError(f"{descriptor.full_name} takes a stream, which nothing here serves")
-        service = descriptor.containing_service.full_name
-        return cls(
-            descriptor=descriptor,
-            service=service,
-            name=descriptor.name,
-            full_name=f"/{service}/{descriptor.name}",
-            permission=permission,
-            input=message_factory.GetMessageClass(descriptor.input_type),
-            output=message_factory.GetMessageClass(descriptor.output_type),
-            is_streaming=descriptor.server_streaming,
-            is_read=options[http_annotations.http].WhichOneof("pattern") == "get",
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -137,8 +91,9 @@ Behavior = Callable[[Any, Call], Any]
 class Servicer(Protocol):
     """Serves a gRPC service."""
 
-    SERVICE: Any
-    """The service's descriptor."""
+    @property
+    def SERVICE(self) -> Any:  # noqa: N802  # a constant of the class that serves
+        """The service's descriptor."""
 
     def handler(self, method: str) -> Behavior | None:
         """Return what serves the method of this name; None where nothing does."""
@@ -164,11 +119,13 @@ class Validation:
     def __init__(self) -> None:
         self._validator = protovalidate.Validator()
 
-    def __call__(self, request: Message, _spec: MethodSpec) -> None:
+    def __call__(self, request: Message, spec: MethodSpec) -> None:
         """Clear what a caller cannot set; raise InvalidArgument with all violations, where there are any."""
         behaviours.clean(request)
         violations: list[tuple[str, str]] = [*behaviours.require(request)]
-        violations += [_violation(violation.proto) for violation in self._validator.collect_violations(request)]
+        # The validator lets go of the interpreter, which costs a busy server more than the rest of a call's path.
+        if spec.has_rules:
+            violations += [_violation(violation.proto) for violation in self._validator.collect_violations(request)]
         if violations:
             raise InvalidArgument(*violations)
 
@@ -204,7 +161,7 @@ class CallPath:
         return grpc.unary_unary_rpc_method_handler(self._unary(spec, behavior))
 
     def _unary(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        begin, observe = self.metrics.begin, self.metrics.method(spec.service, spec.name)
+        begin, end = self.metrics.begin, self.metrics.end
 
         def serve(data: bytes, context: grpc.ServicerContext) -> bytes:
             begin()
@@ -218,7 +175,9 @@ class CallPath:
                 code = failure.code
                 _abort(call, context, failure)
             finally:
-                _finish(call, code, time.monotonic() - started, observe)
+                seconds = time.monotonic() - started
+                end(spec, code, seconds)
+                _log(call, code, seconds)
             if call.headers:
                 context.send_initial_metadata(tuple(call.headers.items()))
             return body
@@ -226,7 +185,7 @@ class CallPath:
         return serve
 
     def _stream(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]:
-        begin, observe = self.metrics.begin, self.metrics.method(spec.service, spec.name)
+        begin, end = self.metrics.begin, self.metrics.end
 
         def serve(data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             begin()
@@ -246,7 +205,9 @@ class CallPath:
                 code = failure.code
                 _abort(call, context, failure)
             finally:
-                _finish(call, code, time.monotonic() - started, observe)
+                seconds = time.monotonic() - started
+                end(spec, code, seconds)
+                _log(call, code, seconds)
 
         return serve
 
@@ -326,10 +287,7 @@ def _abort(call: Call, context: grpc.ServicerContext, failure: Failure) -> NoRet
     raise AssertionError("abort_with_status returned")
 
 
-def _finish(
-    call: Call, code: grpc.StatusCode, seconds: float, observe: Callable[[grpc.StatusCode, float], None]
-) -> None:
-    observe(code, seconds)
+def _log(call: Call, code: grpc.StatusCode, seconds: float) -> None:
     slow = seconds > _SLOW and not call.method.is_streaming
     level = logging.WARNING if slow else logging.DEBUG
     if access.isEnabledFor(level):

@@ -1,19 +1,19 @@
 """Business errors: raised anywhere inside a service, turned into a gRPC status in one place (`calls`).
 
-    KontorError
-    +-- InvalidArgument      the request is wrong whatever the state is; names the fields
-    +-- NotFound             there is no such record, or the caller may not know that there is
-    +-- AlreadyExists        the record, or one that looks like it, is there
-    +-- FailedPrecondition   the state of the record does not allow it
-    |   +-- EtagMismatch     `If-Match` named another version (412 over REST)
-    +-- Aborted              somebody else was faster; read again and repeat
-    +-- PermissionDenied     the caller is known and may not
-    +-- Unauthenticated      the caller is not known
-    +-- OutOfRange           a position is outside of what is kept
-    +-- ResourceExhausted    a limit is reached
-    +-- Unavailable          a part that is needed cannot be reached; repeat later
-    +-- DeadlineExceeded     the caller's time is over
-    +-- Unimplemented        no such method here
+KontorError
++-- InvalidArgument      the request is wrong whatever the state is; names the fields
++-- NotFound             there is no such record, or the caller may not know that there is
++-- AlreadyExists        the record, or one that looks like it, is there
++-- FailedPrecondition   the state of the record does not allow it
+|   +-- EtagMismatch     `If-Match` named another version (412 over REST)
++-- Aborted              somebody else was faster; read again and repeat
++-- PermissionDenied     the caller is known and may not
++-- Unauthenticated      the caller is not known
++-- OutOfRange           a position is outside of what is kept
++-- ResourceExhausted    a limit is reached
++-- Unavailable          a part that is needed cannot be reached; repeat later
++-- DeadlineExceeded     the caller's time is over
++-- Unimplemented        no such method here
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class InvalidArgument(KontorError):
 
     def __init__(self, *violations: tuple[str, str], message: str | None = None, reason: str | None = None) -> None:
         self.violations = tuple(Violation(*violation) for violation in violations)
-        text = message or "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in self.violations)
+        text = message or "; ".join(
+            f"{v.field}: {v.description}" if v.field else v.description for v in self.violations
+        )
         super().__init__(text, reason=reason)
 
 

@@ -217,9 +217,10 @@ class ResourceServicer(Records):
         given = getattr(request, self.RESOURCE.singular)
         paths = masks.update_paths(request.update_mask, given)
         locked = self.lock(tx, call, given.name, f"{self.RESOURCE.singular}.name")
-        return self._change(tx, call, locked, given, paths)
+        return self.change(tx, call, locked, given, paths)
 
-    def _change(self, tx: Transaction, call: Call, locked: Locked, given: Any, paths: tuple[str, ...]) -> Any:
+    def change(self, tx: Transaction, call: Call, locked: Locked, given: Any, paths: tuple[str, ...]) -> Any:
+        """Put the fields that `paths` name into a locked record; for custom methods too."""
         self.check_etag(call, locked, given.etag, given, paths)
         after = type(given)()
         after.CopyFrom(locked.message)
@@ -249,7 +250,7 @@ class ResourceServicer(Records):
                 raise PermissionDenied(
                     "the record with this external id cannot be reached", reason="OUT_OF_SCOPE"
                 ) from error
-            record = self._change(tx, call, locked, given, tuple(path for path in paths if path != "external_ids"))
+            record = self.change(tx, call, locked, given, tuple(path for path in paths if path != "external_ids"))
         return call.method.output(**{self.RESOURCE.singular: record, "created": id is None})
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:

@@ -4,59 +4,109 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from wsgiref.simple_server import WSGIServer
 
 import grpc
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from kontor_kit.contract import MethodSpec
 
 # From a read by id to a call that nears its deadline, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-class Metrics:
-    """What a server measures about its calls; a registry of its own unless one is given."""
+class Metrics(Collector):
+    """What a server measures about its calls, in a registry of its own unless one is given.
+
+    Each thread counts for itself and the counts are summed when they are asked for: the locks of the usual histogram
+    cost more than the rest of a call's path where many threads meet at them.
+    """
 
     def __init__(self, distribution: str = "kontor-kit", registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._seconds = Histogram(
-            "kontor_rpc_seconds",
-            "How long calls took, by service, method and status code.",
-            ("service", "method", "code"),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._in_flight = Gauge("kontor_rpc_in_flight", "Calls being worked on.", registry=self.registry)
-        self._threads = Gauge("kontor_threads", "Threads that work on calls.", registry=self.registry)
+        self._local = threading.local()
+        self._threads: list[_Counts] = []
+        self._threads_lock = threading.Lock()
+        self._registered = Gauge("kontor_threads", "Threads that work on calls.", registry=self.registry)
         self._waiting = Gauge("kontor_rpc_waiting", "Calls that wait for a thread.", registry=self.registry)
-        self.begin = self._in_flight.inc
-        """Count a call that begins."""
         build = Gauge("kontor_build_info", "1, with what runs.", ("version", "python"), registry=self.registry)
         build.labels(_version(distribution), platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.registry.register(self)
 
-    def method(self, service: str, method: str) -> Callable[[grpc.StatusCode, float], None]:
-        """Return the function that counts a call of `method` that ended, given its code and seconds."""
-        observers: dict[grpc.StatusCode, Callable[[float], None]] = {}
-        end = self._in_flight.dec
+    def begin(self) -> None:
+        """Count a call that begins."""
+        self._counts().begun += 1
 
-        def observe(code: grpc.StatusCode, seconds: float) -> None:
-            end()
-            observer = observers.get(code)
-            if observer is None:
-                observer = observers[code] = self._seconds.labels(service, method, code.name).observe
-            observer(seconds)
-
-        return observe
+    def end(self, method: MethodSpec, code: grpc.StatusCode, seconds: float) -> None:
+        """Count a call that ended."""
+        counts = self._counts()
+        counts.ended += 1
+        cells = counts.cells.get((method, code))
+        if cells is None:
+            cells = counts.cells[method, code] = [0.0] * (len(_BUCKETS) + 2)
+        cells[bisect_left(_BUCKETS, seconds)] += 1
+        cells[-1] += seconds
 
     def watch_threads(self, threads: int, waiting: Callable[[], int]) -> None:
         """Report `threads`, and how many calls wait for one of them."""
-        self._threads.set(threads)
+        self._registered.set(threads)
         self._waiting.set_function(waiting)
+
+    def collect(self) -> Iterator[Metric]:
+        """Sum up what the threads counted; called by the registry."""
+        with self._threads_lock:
+            threads = list(self._threads)
+        # Ends before begins: what happens in between must not make the difference negative.
+        ended = sum(counts.ended for counts in threads)
+        begun = sum(counts.begun for counts in threads)
+        yield GaugeMetricFamily("kontor_rpc_in_flight", "Calls being worked on.", begun - ended)
+        totals: dict[tuple[MethodSpec, grpc.StatusCode], list[float]] = {}
+        for counts in threads:
+            for key, cells in counts.cells.copy().items():
+                totals[key] = [a + b for a, b in zip(totals[key], cells, strict=True)] if key in totals else cells
+        family = HistogramMetricFamily(
+            "kontor_rpc_seconds",
+            "How long calls took, by service, method and status code.",
+            labels=("service", "method", "code"),
+        )
+        bounds = [*map(floatToGoString, _BUCKETS), "+Inf"]
+        for (method, code), cells in totals.items():
+            buckets = list(zip(bounds, accumulate(cells[:-1]), strict=True))
+            family.add_metric((method.service, method.name, code.name), buckets, cells[-1])
+        yield family
+
+    def _counts(self) -> _Counts:
+        try:
+            counts: _Counts = self._local.counts
+        except AttributeError:
+            counts = self._local.counts = _Counts()
+            with self._threads_lock:
+                self._threads.append(counts)
+        return counts
+
+
+class _Counts:
+    """What one thread has counted. Only that thread writes here."""
+
+    __slots__ = ("begun", "cells", "ended")
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.cells: dict[tuple[MethodSpec, grpc.StatusCode], list[float]] = {}
+        """Calls per bucket, and the sum of their seconds at the end."""
 
 
 class MetricsServer:

@@ -127,6 +127,13 @@ def create_indexes(collection: str, *columns: str) -> None:
         op.create_index(f"{collection}_{column}", collection, ["tenant_id", column, "id"])
 
 
+def create_unique(collection: str, *columns: str) -> None:
+    """Create an index that holds `columns` together unique among the live records of a tenant."""
+    name = f"{collection}_{'_'.join(columns)}"
+    where = sa.text("delete_time IS NULL")
+    op.create_index(name, collection, ["tenant_id", *columns], unique=True, postgresql_where=where)
+
+
 def create_kit_tables() -> None:
     """Create the tables that the kit keeps in every database, as they are in the kit's first version."""
     key, tenant = sa.Text(collation="C"), sa.Column("tenant_id", sa.Uuid, primary_key=True)

@@ -25,12 +25,14 @@ from kontor_kit.errors import (
     AlreadyExists,
     EtagMismatch,
     FailedPrecondition,
+    InvalidArgument,
     KontorError,
     NotFound,
     PermissionDenied,
 )
 from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.principals import Principal, Scope
+from kontor_kit.references import foreign_fields
 from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, etag_of, is_live
@@ -51,6 +53,7 @@ class Records:
         self.store = Store(self.RESOURCE)
         permissions = {method.name: MethodSpec.of(method).permission for method in self.SERVICE.methods}
         self._read_permission = permissions.get(f"Get{self.RESOURCE.kind}", "")
+        self._foreign = foreign_fields(self.RESOURCE.descriptor)
         self.create_permission = permissions.get(f"Create{self.RESOURCE.kind}", "")
 
     # What a slice may override.
@@ -197,9 +200,29 @@ class Records:
         return NotFound(f"there is no {', '.join(names[:10])}", metadata={"resource": names[0]})
 
     def _prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
+        for foreign in self._foreign:
+            names = getattr(after, foreign.field)
+            if names and (before is None or names != getattr(before, foreign.field)):
+                violations = self.shared.references.check(call, foreign, names if foreign.repeated else [names])
+                if violations:
+                    raise InvalidArgument(*violations)
         if self.RESOURCE.has_custom_fields and (before is None or before.custom_fields != after.custom_fields):
             self.shared.definitions.check(tx, self.RESOURCE.collection, before, after)
         self.prepare(tx, call, before, after)
+
+    def referred(self, tx: Transaction, call: Call, store: Store, name: str, field: str) -> Any:
+        """Return the live record of this service that a field refers to.
+
+        Raises InvalidArgument for `field` where there is none that the caller may see.
+        """
+        other = store.resource
+        id = parse_name(name, other.pattern, field)
+        principal = principal_of(call)
+        scope = principal.scope(f"{other.descriptor.file.package.split('.')[1]}.{other.collection}.read")
+        record = store.get_one(tx, Reach(principal, scope), id) if scope is not None else None
+        if record is None or not is_live(record):
+            raise InvalidArgument((field, f"there is no {name}"))
+        return record
 
     def _all_terms(self, tx: Transaction, record: Any) -> set[Term]:
         terms = self.RESOURCE.terms(record) | self.match_terms(record)
@@ -214,7 +237,7 @@ class Records:
             return
         matches: dict[uuid.UUID, set[str]] = {}
         for id, field, _ in self.store.find_by_terms(tx, wanted, SUSPECTS * 5):
-            matches.setdefault(id, set()).add(field.partition(".")[2])
+            matches.setdefault(id, set()).add(field.rpartition(".")[2])
         if not matches:
             return
         # What the caller may not see is not told, not even by refusing.

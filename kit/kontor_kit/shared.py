@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from kontor_kit.checks import Checks
 from kontor_kit.db import Database
 from kontor_kit.definitions import Definitions
 from kontor_kit.pages import PageTokens
+from kontor_kit.references import References
 from kontor_kit.requests import Requests
 
 
@@ -26,9 +28,18 @@ class Shared:
     requests: Requests
     changes: Changes
     definitions: Definitions
+    references: References
 
     @classmethod
-    def of(cls, domain: str, database: Database, page_tokens: PageTokens, metadata: sa.MetaData) -> Shared:
+    def of(
+        cls,
+        domain: str,
+        metadata: sa.MetaData,
+        *,
+        database: Database,
+        page_tokens: PageTokens,
+        peers: Mapping[str, str],
+    ) -> Shared:
         """Make it for the tables in `metadata`, which `tables.kit_tables` has added its own to."""
         return cls(
             domain=domain,
@@ -38,4 +49,5 @@ class Shared:
             requests=Requests(metadata),
             changes=Changes(metadata),
             definitions=Definitions(metadata),
+            references=References(peers),
         )

@@ -8,7 +8,6 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -148,7 +147,7 @@ class TokenVerifier:
         self._leeway = leeway
         self._clock = clock
         self._capacity = capacity
-        self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._known: dict[str, tuple[Principal, float]] = {}
         self._lock = threading.Lock()
         self._claims = jwt.JWTClaimsRegistry(
             now=lambda: int(clock()),
@@ -165,10 +164,7 @@ class TokenVerifier:
         Raises Unauthenticated with the reason TOKEN_EXPIRED, TOKEN_AUDIENCE, TOKEN_ISSUER or TOKEN_INVALID, and
         Unavailable where no key could be fetched yet.
         """
-        with self._lock:
-            known = self._known.get(token)
-            if known is not None:
-                self._known.move_to_end(token)
+        known = self._known.get(token)
         if known is None:
             known = self._read(token)
             self._remember(token, known)
@@ -180,7 +176,8 @@ class TokenVerifier:
         with self._lock:
             self._known[token] = known
             if len(self._known) > self._capacity:
-                self._known.popitem(last=False)
+                # The oldest, not the least used: keeping track of use would put a lock into the path of every call.
+                del self._known[next(iter(self._known))]
 
     def _read(self, token: str) -> tuple[Principal, float]:
         if len(token) > _MAX_LENGTH:

@@ -2,9 +2,8 @@
 
 import sys
 
-from kontor_kit.main import run
-
 from kontor_contacts.service import service
+from kontor_kit.main import run
 
 if __name__ == "__main__":
     sys.exit(run("contacts", service))

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+from kontor_contacts.accounts.api import Accounts
+from kontor_contacts.address_statuses.api import AddressStatuses
+from kontor_contacts.affiliations.api import Affiliations
+from kontor_contacts.contacts.api import Contacts
+from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
+from kontor_contacts.saved_views.api import SavedViews
+from kontor_contacts.tables import metadata
+from kontor_kit.calls import Servicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
-
-from kontor_contacts.accounts.api import Accounts
-from kontor_contacts.tables import metadata
 
 
 def service() -> Service:
@@ -20,6 +25,19 @@ def service() -> Service:
     )
 
 
-def _servicers(runtime: Runtime) -> list[Accounts]:
-    shared = Shared.of("contacts.kontor", runtime.database, runtime.page_tokens(), metadata)
-    return [Accounts(shared)]
+def _servicers(runtime: Runtime) -> list[Servicer]:
+    shared = Shared.of(
+        "contacts.kontor",
+        metadata,
+        database=runtime.database,
+        page_tokens=runtime.page_tokens(),
+        peers=runtime.settings.peers,
+    )
+    return [
+        Accounts(shared),
+        AddressStatuses(shared),
+        Affiliations(shared),
+        Contacts(shared),
+        CustomFieldDefinitions(shared),
+        SavedViews(shared),
+    ]

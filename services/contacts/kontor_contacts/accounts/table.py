@@ -1,9 +1,11 @@
-"""The table of accounts."""
+"""The resource and the table of accounts."""
 
 import sqlalchemy as sa
-from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 
+from kontor.contacts.v1 import account_pb2
 from kontor_contacts.tables import metadata
+from kontor_kit.resource import Resource
+from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 
 accounts = resource_table(
     "accounts",
@@ -41,3 +43,5 @@ accounts = resource_table(
     index("accounts", "update_time"),
     search_index("accounts"),
 )
+
+ACCOUNT = Resource(account_pb2.Account, accounts)

@@ -2,8 +2,9 @@
 
 import sqlalchemy as sa
 from alembic import op
-from kontor_kit import migrations
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from kontor_kit import migrations
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,116 @@
+"""References to records of other services: nothing is stored that names a record which is not there.
+
+The owner of the record is asked, with the caller's own token, so that nobody learns of what they may not see; a yes is
+remembered for a while. Where the owner cannot be reached the write is refused as UNAVAILABLE.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import Descriptor
+
+from kontor_kit.calls import Call
+from kontor_kit.clients import connect
+from kontor_kit.errors import Unavailable, Violation
+from kontor_kit.mapping import collection_of, reference_type
+from kontor_kit.tls import ClientTls
+
+DEADLINE: Final = 0.2
+_REMEMBERED_SECONDS: Final = 60.0
+_REMEMBERED: Final = 100_000
+_ABSENT: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+class Foreign(NamedTuple):
+    """A field that refers to records of another service."""
+
+    field: str
+    repeated: bool
+    service: str
+    """The short name of the service, `identity`."""
+    method: str
+    """The full method that returns such a record, `/kontor.identity.v1.UserService/GetUser`."""
+    collection: str
+
+
+def foreign_fields(descriptor: Descriptor) -> list[Foreign]:
+    """Return the fields of a resource that refer to records of other services."""
+    own = descriptor.file.package.split(".")[1]
+    found = []
+    for field in descriptor.fields:
+        domain, _, kind = reference_type(field).partition("/")
+        service = domain.partition(".")[0]
+        if kind and service != own:
+            method = f"/kontor.{service}.v1.{kind}Service/Get{kind}"
+            collection = collection_of(reference_type(field))
+            found.append(Foreign(field.name, field.is_repeated, service, method, collection))
+    return found
+
+
+class References:
+    """Asks other services; `peers` are their addresses by short name. Safe for threads."""
+
+    def __init__(self, peers: Mapping[str, str], tls: ClientTls | None = None) -> None:
+        self._peers = peers
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._channels: dict[str, grpc.Channel] = {}
+        self._remembered: dict[tuple[uuid.UUID, str], float] = {}
+
+    def check(self, call: Call, foreign: Foreign, names: Iterable[str]) -> list[Violation]:
+        """Return a violation for each name that does not exist, or not for the caller; raises Unavailable."""
+        principal = call.principal
+        assert principal is not None, "a record is stored by a principal"
+        violations = []
+        for index, name in enumerate(names):
+            # Who calls exists; the token says so.
+            if name == principal.subject or self._is_remembered(principal.tenant_id, name):
+                continue
+            if not name.startswith(f"{foreign.collection}/") or not self._exists(call, foreign, name):
+                path = f"{foreign.field}[{index}]" if foreign.repeated else foreign.field
+                violations.append(Violation(path, f"there is no {name}"))
+                continue
+            with self._lock:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[principal.tenant_id, name] = time.monotonic() + _REMEMBERED_SECONDS
+        return violations
+
+    def close(self) -> None:
+        """Close the channels."""
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+            self._channels.clear()
+
+    def _is_remembered(self, tenant_id: uuid.UUID, name: str) -> bool:
+        return self._remembered.get((tenant_id, name), 0.0) > time.monotonic()
+
+    def _exists(self, call: Call, foreign: Foreign, name: str) -> bool:
+        channel = self._channel(foreign.service)
+        # Every Get request has the name as its field 1, and a name is short: two bytes go before it.
+        ask = channel.unary_unary(
+            foreign.method, lambda text: bytes((0x0A, len(text))) + text.encode(), lambda data: data
+        )
+        try:
+            ask(name, timeout=DEADLINE, metadata=[("authorization", str(call.metadata.get("authorization", "")))])
+        except grpc.RpcError as error:
+            if error.code() in _ABSENT:  # type: ignore[attr-defined]
+                return False
+            raise Unavailable(f"{foreign.service} cannot be asked for {name}; repeat later") from error
+        return True
+
+    def _channel(self, service: str) -> grpc.Channel:
+        with self._lock:
+            channel = self._channels.get(service)
+            if channel is None:
+                if service not in self._peers:
+                    raise Unavailable(f"it is not configured where {service} answers", reason="PEER_NOT_CONFIGURED")
+                channel = self._channels[service] = connect(self._peers[service], tls=self._tls)
+        return channel
