@@ -59,13 +59,13 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress, SpinnerColumn, TextColumn
 
         self._console = Console(highlight=False)
         self._progress = Progress(
             SpinnerColumn(style="cyan", finished_text="[green]ok[/]"),
             TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            TextColumn("[dim]{task.elapsed:.1f} s[/]"),
             console=self._console,
         )
         self._progress.start()
@@ -73,6 +73,10 @@ class LiveDisplay:
     @contextlib.contextmanager
     def step(self, label: str) -> Iterator[None]:
         """Spins while the step runs; a step that fails stays unfinished."""
+        if not self._progress.live.is_started:
+            with self._console.status(label):
+                yield
+            return
         task = self._progress.add_task(label, total=1)
         yield
         self._progress.update(task, completed=1)
@@ -86,7 +90,7 @@ class LiveDisplay:
         self._progress.stop()
         for label, text in hints.items():
             self._console.print(f"[dim]{label:<10}[/]{text}", soft_wrap=True)
-        self._console.print(f"[bold green]ready:[/] [bold]{url}[/]", soft_wrap=True)
+        self._console.print(f"[bold green]ready: {url}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Ends the live part where the start did not get to its end."""

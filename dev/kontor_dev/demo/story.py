@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 
 import phonenumbers
 from faker import Faker
-from google.type import date_pb2, money_pb2
 
 from kontor.contacts.v1 import (
     account_pb2,
@@ -220,7 +219,8 @@ class _Author:
 
     def _affiliate(self, contact: str, employer: str, position: int) -> None:
         chance = self._chance
-        since = date_pb2.Date(year=chance.randint(2010, 2025), month=chance.randint(1, 12), day=1)
+        year = chance.randint(2010, 2025)
+        since = {"year": year, "month": chance.randint(1, 12), "day": 1}
         title = self.story.contacts[contact].title
         record = affiliation_pb2.Affiliation(role=POSITIONS[position], title=title, primary=True, valid_from=since)
         self.story.affiliations.append(Affiliation(contact, employer, record))
@@ -228,8 +228,8 @@ class _Author:
             before = chance.choice([key for key in self.story.accounts if key != employer])
             record = affiliation_pb2.Affiliation(
                 role=chance.choice(POSITIONS),
-                valid_from=date_pb2.Date(year=since.year - 4, month=1, day=1),
-                valid_to=date_pb2.Date(year=since.year - 1, month=12, day=31),
+                valid_from={"year": year - 4, "month": 1, "day": 1},
+                valid_to={"year": year - 1, "month": 12, "day": 31},
             )
             self.story.affiliations.append(Affiliation(contact, before, record))
 
@@ -264,7 +264,7 @@ class _Author:
         )
         if trade is not None:
             units = employees * chance.randint(110, 320) * 1000
-            account.annual_revenue.CopyFrom(money_pb2.Money(currency_code=market.currency, units=units))
+            account.annual_revenue.currency_code, account.annual_revenue.units = market.currency, units
             account.custom_fields["credit_rating"] = chance.choice("AAABBC")
         if Account.ROLE_CUSTOMER in roles:
             account.custom_fields["customer_since"] = f"{chance.randint(2005, 2025)}-{chance.randint(1, 12):02}-01"
