@@ -17,7 +17,8 @@ MAX_DEPTH = 20
 
 _NANOS = 10**9
 _LEGAL_FORMS = frozenset(
-    [
+    # fmt: off
+    (
         "ab",
         "ag",
         "aps",
@@ -28,8 +29,8 @@ _LEGAL_FORMS = frozenset(
         "company",
         "corp",
         "corporation",
-        "doo",
         "dba",
+        "doo",
         "eg",
         "ek",
         "ev",
@@ -42,12 +43,12 @@ _LEGAL_FORMS = frozenset(
         "kg",
         "kgaa",
         "kk",
+        "lda",
         "limited",
         "llc",
         "llp",
         "lp",
         "ltd",
-        "lda",
         "ltda",
         "mbh",
         "nv",
@@ -63,20 +64,21 @@ _LEGAL_FORMS = frozenset(
         "pvt",
         "rt",
         "sa",
-        "sas",
         "sarl",
+        "sas",
         "se",
         "sl",
-        "spa",
         "sp",
+        "spa",
         "spol",
-        "sro",
         "srl",
+        "sro",
         "ug",
         "z",
         "zoo",
         "zrt",
-    ]
+    )
+    # fmt: on
 )
 
 
