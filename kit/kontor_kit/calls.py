@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
 import grpc
-import protovalidate
+from google.api import annotations_pb2 as http_annotations
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from kontor_kit import behaviours
-from kontor_kit.contract import PUBLIC, MethodSpec
+from kontor.api.v1 import annotations_pb2
 from kontor_kit.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, Unauthenticated
 from kontor_kit.metrics import Metrics
 from kontor_kit.principals import Principal, Scope
@@ -29,12 +30,55 @@ from kontor_kit.tracing import Trace, current_deadline, current_trace, start_spa
 logger = logging.getLogger(__name__)
 access = logging.getLogger("kontor_kit.access")
 
+PUBLIC: Final = "public"
 HTTP_STATUS_HEADER: Final = "x-kontor-http-status"
 # What is kept of the caller's time for the answer to travel, in seconds.
 _MARGIN: Final = 0.02
 _SLOW: Final = 1.0
 # gRPC says "no deadline" with a time that is very far away.
 _NO_DEADLINE: Final = 10 * 365 * 86400.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodSpec:
+    """What the contract says about a method. One object per method."""
+
+    descriptor: MethodDescriptor
+    service: str
+    """The full name of the gRPC service: `kontor.contacts.v1.AccountService`."""
+    name: str
+    full_name: str
+    """`/kontor.contacts.v1.AccountService/GetAccount`."""
+    permission: str
+    """What a caller needs; `public` where no token is needed."""
+    input: type[Message]
+    output: type[Message]
+    is_streaming: bool
+    """Whether it answers with a stream."""
+    is_read: bool
+    """Whether it changes nothing, as its HTTP verb GET says."""
+
+    @classmethod
+    def of(cls, descriptor: MethodDescriptor) -> MethodSpec:
+        """Read the contract. Raises ValueError where it names no permission, or takes a stream."""
+        options: Any = descriptor.GetOptions().Extensions
+        permission = options[annotations_pb2.permission]
+        if permission != PUBLIC and permission.count(".") != 2:  # <service>.<collection>.<verb>
+            raise ValueError(f"{descriptor.full_name} names no permission")
+        if descriptor.client_streaming:
+            raise ValueError(f"{descriptor.full_name} takes a stream, which nothing here serves")
+        service = descriptor.containing_service.full_name
+        return cls(
+            descriptor=descriptor,
+            service=service,
+            name=descriptor.name,
+            full_name=f"/{service}/{descriptor.name}",
+            permission=permission,
+            input=message_factory.GetMessageClass(descriptor.input_type),
+            output=message_factory.GetMessageClass(descriptor.output_type),
+            is_streaming=descriptor.server_streaming,
+            is_read=options[http_annotations.http].WhichOneof("pattern") == "get",
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -113,23 +157,6 @@ class Certificates(Protocol):
         """Return the principal; None where the certificate names none."""
 
 
-class Validation:
-    """Checks requests against the contract: field behaviours, then the rules of protovalidate."""
-
-    def __init__(self) -> None:
-        self._validator = protovalidate.Validator()
-
-    def __call__(self, request: Message, spec: MethodSpec) -> None:
-        """Clear what a caller cannot set; raise InvalidArgument with all violations, where there are any."""
-        behaviours.clean(request)
-        violations: list[tuple[str, str]] = [*behaviours.require(request)]
-        # The validator lets go of the interpreter, which costs a busy server more than the rest of a call's path.
-        if spec.has_rules:
-            violations += [_violation(violation.proto) for violation in self._validator.collect_violations(request)]
-        if violations:
-            raise InvalidArgument(*violations)
-
-
 class CallPath:
     """Makes handlers that take every call the same way.
 
@@ -142,7 +169,7 @@ class CallPath:
         domain: str,
         verifier: Verifier,
         *,
-        checks: Iterable[Callable[[Message, MethodSpec], None]] | None = None,
+        checks: Iterable[Callable[[Message, MethodSpec], None]] = (),
         certificates: Certificates | None = None,
         default_deadline: float = 10.0,
         metrics: Metrics | None = None,
@@ -151,7 +178,7 @@ class CallPath:
         self.metrics = metrics or Metrics()
         self._verifier = verifier
         self._certificates = certificates
-        self._checks = tuple(checks) if checks is not None else (Validation(),)
+        self._checks = tuple(checks)
         self._default_deadline = default_deadline
 
     def handler(self, spec: MethodSpec, behavior: Behavior) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -161,7 +188,7 @@ class CallPath:
         return grpc.unary_unary_rpc_method_handler(self._unary(spec, behavior))
 
     def _unary(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        begin, end = self.metrics.begin, self.metrics.end
+        begin, end = self.metrics.begin, self.metrics.method(spec.service, spec.name)
 
         def serve(data: bytes, context: grpc.ServicerContext) -> bytes:
             begin()
@@ -176,7 +203,7 @@ class CallPath:
                 _abort(call, context, failure)
             finally:
                 seconds = time.monotonic() - started
-                end(spec, code, seconds)
+                end(code, seconds)
                 _log(call, code, seconds)
             if call.headers:
                 context.send_initial_metadata(tuple(call.headers.items()))
@@ -185,7 +212,7 @@ class CallPath:
         return serve
 
     def _stream(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]:
-        begin, end = self.metrics.begin, self.metrics.end
+        begin, end = self.metrics.begin, self.metrics.method(spec.service, spec.name)
 
         def serve(data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             begin()
@@ -206,7 +233,7 @@ class CallPath:
                 _abort(call, context, failure)
             finally:
                 seconds = time.monotonic() - started
-                end(spec, code, seconds)
+                end(code, seconds)
                 _log(call, code, seconds)
 
         return serve
@@ -295,14 +322,3 @@ def _log(call: Call, code: grpc.StatusCode, seconds: float) -> None:
         if call.principal is not None:
             fields |= {"tenant": str(call.principal.tenant_id), "subject": call.principal.subject}
         access.log(level, "slow call" if slow else "call", extra=fields)
-
-
-def _violation(violation: Any) -> tuple[str, str]:
-    """Return the path of the field, such as `account.emails[0].address`, and what is wrong with it."""
-    path = ""
-    for element in violation.field.elements if violation.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None:
-            value = element.subscript.value
-            path += f'["{value}"]' if isinstance(value, str) else f"[{value}]"
-    return path, violation.message

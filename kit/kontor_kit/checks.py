@@ -6,11 +6,13 @@ the rules, not the part that was sent), and the rows of a batch (one wrong row n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import protovalidate
+from buf.validate import validate_pb2
 from google.api import resource_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -33,7 +35,7 @@ class Checks:
     def __call__(self, request: Message, spec: MethodSpec) -> None:
         """Clear what a caller cannot set, and raise InvalidArgument with everything that is wrong with the rest."""
         behaviours.clean(request)
-        later = self._later(spec)
+        later = _later(spec)
         violations = self._violations(request)
         if later:
             violations = [found for found in violations if not found.field.startswith(later)]
@@ -55,18 +57,11 @@ class Checks:
     def _violations(self, message: Message) -> list[Violation]:
         missing = behaviours.require(message)
         known = {violation.field for violation in missing}
+        if not _has_rules(message.DESCRIPTOR):
+            return missing
         found = (_violation(violation.proto) for violation in self._validator.collect_violations(message))
         # A field that is missing need not be told to be too short as well.
         return missing + [violation for violation in found if violation.field not in known]
-
-    @staticmethod
-    def _later(spec: MethodSpec) -> tuple[str, ...]:
-        if spec.name.startswith(_BATCH):
-            return (f"{_ROWS}[",)
-        if spec.name.startswith(_PARTS):
-            inner = spec.descriptor.input_type.fields
-            return tuple(f"{field.name}." for field in inner if field.message_type and _is_resource(field.message_type))
-        return ()
 
 
 @contextmanager
@@ -77,6 +72,37 @@ def at(prefix: str) -> Iterator[None]:
     except InvalidArgument as error:
         violations = (Violation(f"{prefix}{'.' if field else ''}{field}", text) for field, text in error.violations)
         raise InvalidArgument(*violations, reason=error.reason) from error
+
+
+@functools.cache
+def _later(spec: MethodSpec) -> tuple[str, ...]:
+    """Return how the paths begin that are looked at when more is known."""
+    if spec.name.startswith(_BATCH):
+        return (f"{_ROWS}[",)
+    if spec.name.startswith(_PARTS):
+        inner = spec.descriptor.input_type.fields
+        return tuple(f"{field.name}." for field in inner if field.message_type and _is_resource(field.message_type))
+    return ()
+
+
+@functools.cache
+def _has_rules(root: Descriptor) -> bool:
+    """Tell whether `root`, or a message anywhere in it, has rules of protovalidate.
+
+    Asking the validator makes a thread let go of the interpreter, which costs a busy server more than all else here.
+    """
+    found, queue = {root.full_name}, [root]
+    while queue:
+        message = queue.pop()
+        options: list[tuple[Any, Any]] = [(message, validate_pb2.message)]
+        options += [(field, validate_pb2.field) for field in message.fields]
+        options += [(oneof, validate_pb2.oneof) for oneof in message.oneofs]
+        if any(element.GetOptions().HasExtension(option) for element, option in options):
+            return True
+        inner = {field.message_type.full_name: field.message_type for field in message.fields if field.message_type}
+        queue += [type_ for name, type_ in inner.items() if name not in found]
+        found.update(inner)
+    return False
 
 
 def _is_resource(descriptor: Descriptor) -> bool:

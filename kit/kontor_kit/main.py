@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kontor_kit import logs
+from kontor_kit import logs, requests
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
 from kontor_kit.metrics import Metrics
@@ -101,7 +101,9 @@ def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
     runtime = _runtime(settings, settings.system_database_url)
     wanted = stop_signal()
-    jobs = Jobs(service.jobs(runtime), on_failure=wanted.set, patience=settings.drain)
+    jobs = Jobs(
+        [*_housekeeping(service, runtime), *service.jobs(runtime)], on_failure=wanted.set, patience=settings.drain
+    )
     server = Server(
         settings,
         call_path(service, runtime),
@@ -114,6 +116,13 @@ def work(service: Service, settings: Settings) -> int:
     wanted.wait()
     server.stop()
     return 1 if jobs.failed else 0
+
+
+def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
+    """The jobs that every service has which keeps the kit's tables."""
+    if service.metadata is None:
+        return []
+    return [("purge-requests", lambda stopping: requests.purge(runtime.database, stopping))]
 
 
 def migrate(service: Service, settings: Settings) -> int:

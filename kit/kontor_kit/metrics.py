@@ -19,10 +19,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from kontor_kit.contract import MethodSpec
-
 # From a read by id to a call that nears its deadline, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+_Labels = tuple[str, str, str]
+"""Service, method, status code."""
 
 
 class Metrics(Collector):
@@ -49,15 +51,21 @@ class Metrics(Collector):
         """Count a call that begins."""
         self._counts().begun += 1
 
-    def end(self, method: MethodSpec, code: grpc.StatusCode, seconds: float) -> None:
-        """Count a call that ended."""
-        counts = self._counts()
-        counts.ended += 1
-        cells = counts.cells.get((method, code))
-        if cells is None:
-            cells = counts.cells[method, code] = [0.0] * (len(_BUCKETS) + 2)
-        cells[bisect_left(_BUCKETS, seconds)] += 1
-        cells[-1] += seconds
+    def method(self, service: str, method: str) -> Callable[[grpc.StatusCode, float], None]:
+        """Return the function that counts a call of `method` that ended, given its code and seconds."""
+        keys = {code: (service, method, code.name) for code in grpc.StatusCode}
+
+        def end(code: grpc.StatusCode, seconds: float) -> None:
+            counts = self._counts()
+            counts.ended += 1
+            key = keys[code]
+            cells = counts.cells.get(key)
+            if cells is None:
+                cells = counts.cells[key] = [0.0] * (len(_BUCKETS) + 2)
+            cells[bisect_left(_BUCKETS, seconds)] += 1
+            cells[-1] += seconds
+
+        return end
 
     def watch_threads(self, threads: int, waiting: Callable[[], int]) -> None:
         """Report `threads`, and how many calls wait for one of them."""
@@ -72,7 +80,7 @@ class Metrics(Collector):
         ended = sum(counts.ended for counts in threads)
         begun = sum(counts.begun for counts in threads)
         yield GaugeMetricFamily("kontor_rpc_in_flight", "Calls being worked on.", begun - ended)
-        totals: dict[tuple[MethodSpec, grpc.StatusCode], list[float]] = {}
+        totals: dict[_Labels, list[float]] = {}
         for counts in threads:
             for key, cells in counts.cells.copy().items():
                 totals[key] = [a + b for a, b in zip(totals[key], cells, strict=True)] if key in totals else cells
@@ -82,9 +90,9 @@ class Metrics(Collector):
             labels=("service", "method", "code"),
         )
         bounds = [*map(floatToGoString, _BUCKETS), "+Inf"]
-        for (method, code), cells in totals.items():
+        for labels, cells in totals.items():
             buckets = list(zip(bounds, accumulate(cells[:-1]), strict=True))
-            family.add_metric((method.service, method.name, code.name), buckets, cells[-1])
+            family.add_metric(labels, buckets, cells[-1])
         yield family
 
     def _counts(self) -> _Counts:
@@ -105,7 +113,7 @@ class _Counts:
     def __init__(self) -> None:
         self.begun = 0
         self.ended = 0
-        self.cells: dict[tuple[MethodSpec, grpc.StatusCode], list[float]] = {}
+        self.cells: dict[_Labels, list[float]] = {}
         """Calls per bucket, and the sum of their seconds at the end."""
 
 

@@ -136,11 +136,11 @@ def create_unique(collection: str, *columns: str) -> None:
 
 def create_kit_tables() -> None:
     """Create the tables that the kit keeps in every database, as they are in the kit's first version."""
-    key, tenant = sa.Text(collation="C"), sa.Column("tenant_id", sa.Uuid, primary_key=True)
+    key = sa.Text(collation="C")
     now = sa.text("clock_timestamp()")
     op.create_table(
         "terms",
-        tenant.copy(),
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("field", key, primary_key=True),
         sa.Column("value", key, primary_key=True),
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -148,7 +148,7 @@ def create_kit_tables() -> None:
     op.create_index("terms_id", "terms", ["tenant_id", "id"])
     op.create_table(
         "external_ids",
-        tenant.copy(),
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("collection", key, primary_key=True),
         sa.Column("system", key, primary_key=True),
         sa.Column("key", key, primary_key=True),
@@ -157,7 +157,7 @@ def create_kit_tables() -> None:
     op.create_index("external_ids_id", "external_ids", ["tenant_id", "id"])
     op.create_table(
         "requests",
-        tenant.copy(),
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("subject", key, primary_key=True),
         sa.Column("request_id", key, primary_key=True),
         sa.Column("fingerprint", sa.LargeBinary, nullable=False),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
 from kontor_kit.calls import Call
-from kontor_kit.db import Statement, Transaction
+from kontor_kit.db import Database, Statement, Transaction
 from kontor_kit.errors import IdempotencyKeyReused, InvalidArgument
 
 MAX_LENGTH = 128
 KEPT_HOURS = 24
+
+
+_PURGE_SECONDS = 600.0
+_PURGE = Statement(sa.text(f"DELETE FROM requests WHERE create_time < now() - interval '{KEPT_HOURS} hours'"))
 
 
 class Attempt(NamedTuple):
@@ -74,6 +79,13 @@ class Requests:
     def serialise(self, tx: Transaction, name: str) -> None:
         """Queue a lock that makes transactions of the tenant with the same `name` run one after the other."""
         tx.defer(self._lock, {"lock": f"{tx.tenant_id}/{name}"})
+
+
+def purge(database: Database, stopping: threading.Event) -> None:
+    """Drop answers older than KEPT_HOURS, again and again until `stopping`; for the system role. Safe to run many times."""
+    while not stopping.wait(_PURGE_SECONDS):
+        with database.write(None) as tx:
+            tx.defer(_PURGE)
 
 
 def _fingerprint(call: Call, request: Message) -> bytes:

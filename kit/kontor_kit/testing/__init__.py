@@ -17,6 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from kontor_kit.calls import CallPath, Servicer, Verifier
+from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.health import Check
 from kontor_kit.server import Server
@@ -74,9 +75,8 @@ def serving(
     **changes: Any,
 ) -> Iterator[Server]:
     """Run a server in this process; `changes` are settings. Its address is `127.0.0.1:{server.port}`."""
-    server = Server(
-        settings(**{"drain": 1.0, **changes}), path or CallPath("test.kontor", verifier), servicers, checks=checks
-    )
+    path = path or CallPath("test.kontor", verifier, checks=[Checks()])
+    server = Server(settings(**{"drain": 1.0, **changes}), path, servicers, checks=checks)
     server.start()
     server.health.check()
     try:

@@ -95,7 +95,9 @@ class Caller:
 
 
 @contextmanager
-def running(service: Service, database: ServiceDatabase, signer: Signer, keys: Path, **changes: Any) -> Iterator[Running]:
+def running(
+    service: Service, database: ServiceDatabase, signer: Signer, keys: Path, **changes: Any
+) -> Iterator[Running]:
     """Run `service` on `database` in this process; it takes the tokens of `signer`, whose keys are in the file `keys`.
 
     `changes` are settings.

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from kontor.contacts.v1 import account_service_pb2
 from kontor_contacts.accounts import rules
 from kontor_contacts.accounts.table import ACCOUNT, accounts
-from kontor_contacts.contact_points import statuses
+from kontor_contacts.address_statuses.table import mark_addresses
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import InvalidArgument
@@ -40,7 +40,7 @@ class Accounts(ResourceServicer):
 
     def decorate(self, tx: Transaction, records: Sequence[Any]) -> None:
         """Tell what is known of the addresses."""
-        statuses.decorate(tx, records)
+        mark_addresses(tx, records)
 
     def _check_place(self, tx: Transaction, account: Any) -> None:
         # Two that move at the same time could close a circle which neither of them sees.

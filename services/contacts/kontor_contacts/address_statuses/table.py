@@ -1,9 +1,16 @@
-"""The resource and the table of address statuses."""
+"""The resource and the table of address statuses, and how they are put on the records that carry the addresses."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.contacts.v1 import address_status_pb2
+from kontor_contacts.contact_points.rules import email_key
 from kontor_contacts.tables import metadata
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.filter_sql import TENANT
 from kontor_kit.resource import Resource
 from kontor_kit.scopes import TenantScope
 from kontor_kit.tables import KEY_TEXT, index, resource_table
@@ -32,3 +39,27 @@ ADDRESS_STATUS = Resource(
     scope=TenantScope(),
     conflicts={"address_statuses_address": "there is a status of this address already"},
 )
+
+_KNOWN = Statement(
+    sa.select(address_statuses.c.address, address_statuses.c.invalid, address_statuses.c.opted_out).where(
+        address_statuses.c.tenant_id == TENANT,
+        address_statuses.c.address == sa.any_(sa.bindparam("addresses", type_=ARRAY(address_statuses.c.address.type))),
+        address_statuses.c.delete_time.is_(None),
+    )
+)
+
+
+def mark_addresses(tx: Transaction, records: Sequence[Any]) -> None:
+    """Fill `invalid` and `opted_out` of the e-mail addresses and phone numbers of accounts or contacts."""
+    points: dict[str, list[Any]] = {}
+    for record in records:
+        for email in record.emails:
+            points.setdefault(email_key(email.address), []).append(email)
+        for phone in record.phones:
+            points.setdefault(phone.number, []).append(phone)
+    if not points:
+        return
+    for address, invalid, opted_out in tx.run(_KNOWN, {"tenant": tx.tenant_id, "addresses": list(points)}):
+        for point in points[address]:
+            point.invalid = invalid
+            point.opted_out = opted_out

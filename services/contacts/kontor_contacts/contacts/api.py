@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kontor.contacts.v1 import contact_pb2, contact_service_pb2
-from kontor_contacts.contact_points import statuses
+from kontor_contacts.address_statuses.table import mark_addresses
 from kontor_contacts.contacts import rules
 from kontor_contacts.contacts.table import CONTACT
 from kontor_kit.calls import Call
@@ -39,4 +39,4 @@ class Contacts(ResourceServicer):
 
     def decorate(self, tx: Transaction, records: Sequence[Any]) -> None:
         """Tell what is known of the addresses."""
-        statuses.decorate(tx, records)
+        mark_addresses(tx, records)
