@@ -16,70 +16,14 @@ MAX_DEPTH = 20
 """How many accounts stand below one another at most, the topmost counted."""
 
 _NANOS = 10**9
-_LEGAL_FORMS = frozenset(
-    # fmt: off
-    (
-        "ab",
-        "ag",
-        "aps",
-        "as",
-        "asa",
-        "bv",
-        "co",
-        "company",
-        "corp",
-        "corporation",
-        "dba",
-        "doo",
-        "eg",
-        "ek",
-        "ev",
-        "gbr",
-        "gmbh",
-        "hf",
-        "inc",
-        "incorporated",
-        "kft",
-        "kg",
-        "kgaa",
-        "kk",
-        "lda",
-        "limited",
-        "llc",
-        "llp",
-        "lp",
-        "ltd",
-        "ltda",
-        "mbh",
-        "nv",
-        "ohg",
-        "oo",
-        "ooo",
-        "oy",
-        "oyj",
-        "partg",
-        "plc",
-        "pte",
-        "pty",
-        "pvt",
-        "rt",
-        "sa",
-        "sarl",
-        "sas",
-        "se",
-        "sl",
-        "sp",
-        "spa",
-        "spol",
-        "srl",
-        "sro",
-        "ug",
-        "z",
-        "zoo",
-        "zrt",
-    )
-    # fmt: on
-)
+# fmt: off
+_LEGAL_FORMS = frozenset((
+    "ab", "ag", "aps", "as", "asa", "bv", "co", "company", "corp", "corporation", "dba", "doo", "eg", "ek", "ev",
+    "gbr", "gmbh", "hf", "inc", "incorporated", "kft", "kg", "kgaa", "kk", "lda", "limited", "llc", "llp", "lp",
+    "ltd", "ltda", "mbh", "nv", "ohg", "oo", "ooo", "oy", "oyj", "partg", "plc", "pte", "pty", "pvt", "rt", "sa",
+    "sarl", "sas", "se", "sl", "sp", "spa", "spol", "srl", "sro", "ug", "z", "zoo", "zrt",
+))
+# fmt: on
 
 
 class Money(Protocol):
