@@ -139,11 +139,9 @@ class TestCache:
     def test_is_bounded(self, signer):
         verifier = TokenVerifier(ISSUER, AUDIENCE, FixedKeys([signer.key]), capacity=2)
         tokens = [signer.token() for _ in range(3)]
-        verifier.verify(tokens[0])
-        verifier.verify(tokens[1])
-        verifier.verify(tokens[0])
-        verifier.verify(tokens[2])
-        assert list(verifier._known) == [tokens[0], tokens[2]]
+        for token in tokens:
+            verifier.verify(token)
+        assert list(verifier._known) == tokens[1:]
 
 
 class TestUrlKeys:
