@@ -7,7 +7,7 @@ the rules, not the part that was sent), and the rows of a batch (one wrong row n
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,10 @@ class Checks:
             raise InvalidArgument(*violations)
 
     def _violations(self, message: Message) -> list[Violation]:
+        if b"\0" in message.SerializeToString():
+            nuls = list(_with_nul(message, ""))
+            if nuls:
+                return nuls
         missing = behaviours.require(message)
         known = {violation.field for violation in missing}
         if not _has_rules(message.DESCRIPTOR):
@@ -103,6 +107,20 @@ def _has_rules(root: Descriptor) -> bool:
         queue += [type_ for name, type_ in inner.items() if name not in found]
         found.update(inner)
     return False
+
+
+def _with_nul(message: Message, prefix: str) -> Iterator[Violation]:
+    """Find the text with a NUL character, which PostgreSQL cannot store."""
+    for field, value in message.ListFields():
+        entries = (
+            value.items() if isinstance(value, Mapping) else enumerate(value) if field.is_repeated else [("", value)]
+        )
+        for key, entry in entries:
+            path = f"{prefix}{field.name}" + (f"[{key}]" if key != "" else "")
+            if isinstance(entry, Message):
+                yield from _with_nul(entry, f"{path}.")
+            elif (isinstance(entry, str) and "\0" in entry) or (isinstance(key, str) and "\0" in key):
+                yield Violation(path.replace("\0", ""), "must not contain the character NUL")
 
 
 def _is_resource(descriptor: Descriptor) -> bool:

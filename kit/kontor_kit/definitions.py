@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from google.protobuf import json_format
 
-from kontor_kit.custom_fields import Definition, FieldType, check
+from kontor_kit.custom_fields import Definition, FieldType, Format, check
 from kontor_kit.db import Row, Statement, Transaction
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.filter_sql import CUSTOM, TENANT
@@ -31,7 +31,9 @@ _TYPES: Final = dict(enumerate(FieldType, start=1))
 class Definitions:
     """The definitions of one service's resources."""
 
-    def __init__(self, metadata: sa.MetaData) -> None:
+    def __init__(self, metadata: sa.MetaData, formats: Mapping[FieldType, Format] | None = None) -> None:
+        """`formats` bring text of a type into form, where the service has rules for it."""
+        self._formats = formats or {}
         self._table = metadata.tables.get("custom_field_definitions")
         self._lock = threading.Lock()
         self._remembered: dict[tuple[uuid.UUID | None, str], tuple[float, dict[str, Definition]]] = {}
@@ -69,14 +71,17 @@ class Definitions:
 
     def check(self, tx: Transaction, collection: str, before: Any | None, after: Any) -> None:
         """Bring the custom fields of a record into form, in place; raises InvalidArgument for what is wrong."""
-        values = json_format.MessageToDict(after.custom_fields)
+        try:
+            values = json_format.MessageToDict(after.custom_fields)
+        except ValueError:
+            raise InvalidArgument((CUSTOM, "has a number that is none, or infinite")) from None
         stored = json_format.MessageToDict(before.custom_fields) if before is not None else None
         definitions = self.load(tx, collection)
         if not values.keys() <= definitions.keys():
             definitions = self.load(tx, collection, fresh=True)
         if not values and not definitions:
             return
-        checked = check(values, definitions, CUSTOM, before=stored)
+        checked = check(values, definitions, CUSTOM, before=stored, formats=self._formats)
         if checked.violations:
             raise InvalidArgument(*checked.violations)
         after.ClearField(CUSTOM)

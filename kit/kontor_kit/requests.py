@@ -18,7 +18,11 @@ KEPT_HOURS = 24
 
 
 _PURGE_SECONDS = 600.0
-_PURGE = Statement(sa.text(f"DELETE FROM requests WHERE create_time < now() - interval '{KEPT_HOURS} hours'"))
+_PURGE = Statement(
+    sa.text("DELETE FROM requests WHERE create_time < now() - make_interval(hours => :hours)").bindparams(
+        hours=KEPT_HOURS
+    )
+)
 
 
 class Attempt(NamedTuple):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from kontor_kit.changes import Changes
 from kontor_kit.checks import Checks
+from kontor_kit.custom_fields import FieldType, Format
 from kontor_kit.db import Database
 from kontor_kit.definitions import Definitions
 from kontor_kit.pages import PageTokens
@@ -39,8 +40,12 @@ class Shared:
         database: Database,
         page_tokens: PageTokens,
         peers: Mapping[str, str],
+        formats: Mapping[FieldType, Format] | None = None,
     ) -> Shared:
-        """Make it for the tables in `metadata`, which `tables.kit_tables` has added its own to."""
+        """Make it for the tables in `metadata`, which `tables.kit_tables` has added its own to.
+
+        `formats` bring the text of custom fields into form.
+        """
         return cls(
             domain=domain,
             database=database,
@@ -48,6 +53,6 @@ class Shared:
             checks=Checks(),
             requests=Requests(metadata),
             changes=Changes(metadata),
-            definitions=Definitions(metadata),
+            definitions=Definitions(metadata, formats),
             references=References(peers),
         )

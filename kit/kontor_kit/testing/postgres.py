@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -107,7 +108,7 @@ def _run(command: list[str], user: int | None) -> subprocess.CompletedProcess[st
     )
 
 
-def _as(user: int | None) -> dict[str, object]:
+def _as(user: int | None) -> dict[str, Any]:
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 

@@ -74,7 +74,7 @@ class Caller:
         send = self.running.channel.unary_unary(
             spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString
         )
-        sent = [("authorization", f"Bearer {self.token}"), *(metadata or {}).items()]
+        sent = (("authorization", f"Bearer {self.token}"), *(metadata or {}).items())
         response, call = send.with_call(request or spec.input(**fields), metadata=sent, timeout=30)
         self.headers = dict(call.initial_metadata() or ())
         return response
@@ -126,7 +126,7 @@ def running(
         server.stop()
 
 
-class Peer:
+class Peer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # which it cannot take when it runs
     """Stands for other services: knows whatever record it is asked for, except those in `absent`."""
 
     def __init__(self) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 from kontor_contacts.accounts.api import Accounts
 from kontor_contacts.address_statuses.api import AddressStatuses
 from kontor_contacts.affiliations.api import Affiliations
+from kontor_contacts.contact_points import rules
 from kontor_contacts.contacts.api import Contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
 from kontor_kit.calls import Servicer
+from kontor_kit.custom_fields import FieldType
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
 
@@ -32,6 +34,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
         peers=runtime.settings.peers,
+        formats={FieldType.EMAIL: rules.email, FieldType.PHONE: rules.phone, FieldType.URL: rules.website},
     )
     return [
         Accounts(shared),
