@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 access = logging.getLogger("kontor_kit.access")
 
 PUBLIC: Final = "public"
+AUTHENTICATED: Final = "authenticated"
 HTTP_STATUS_HEADER: Final = "x-kontor-http-status"
 # What is kept of the caller's time for the answer to travel, in seconds.
 _MARGIN: Final = 0.02
@@ -50,7 +51,7 @@ class MethodSpec:
     full_name: str
     """`/kontor.contacts.v1.AccountService/GetAccount`."""
     permission: str
-    """What a caller needs; `public` where no token is needed."""
+    """What a caller needs; `public` where no token is needed, `authenticated` where any valid one will do."""
     input: type[Message]
     output: type[Message]
     is_streaming: bool
@@ -63,7 +64,7 @@ class MethodSpec:
         """Read the contract. Raises ValueError where it names no permission, or takes a stream."""
         options: Any = descriptor.GetOptions().Extensions
         permission = options[annotations_pb2.permission]
-        if permission != PUBLIC and permission.count(".") != 2:  # <service>.<collection>.<verb>
+        if permission not in (PUBLIC, AUTHENTICATED) and permission.count(".") != 2:  # <service>.<collection>.<verb>
             raise ValueError(f"{descriptor.full_name} names no permission")
         if descriptor.client_streaming:
             raise ValueError(f"{descriptor.full_name} takes a stream, which nothing here serves")
@@ -90,7 +91,7 @@ class Call:
     principal: Principal | None = None
     """Who calls; None for a public method."""
     scope: Scope | None = None
-    """How far the method's permission reaches for the caller."""
+    """How far the method's permission reaches for the caller; None where the method needs none."""
     deadline: float = math.inf
     """When the answer must be there, on the clock of `time.monotonic`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -259,11 +260,12 @@ class CallPath:
             raise DeadlineExceeded("no time is left to work on the call")
         if spec.permission != PUBLIC:
             call.principal = principal = self._authenticate(call)
-            call.scope = principal.scope(spec.permission)
-            if call.scope is None:
-                raise PermissionDenied(
-                    f"the permission {spec.permission} is needed", metadata={"permission": spec.permission}
-                )
+            if spec.permission != AUTHENTICATED:
+                call.scope = principal.scope(spec.permission)
+                if call.scope is None:
+                    raise PermissionDenied(
+                        f"the permission {spec.permission} is needed", metadata={"permission": spec.permission}
+                    )
         try:
             request = spec.input.FromString(data)
         except DecodeError as error:
