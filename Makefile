@@ -128,7 +128,7 @@ faults: ## Run the tests that kill processes and cut connections
 $(VENV)/bootstrap.stamp: locks/bootstrap.txt
 	@test -n "$(PYTHON)" || { echo "Kontor needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bootstrap.txt
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r locks/bootstrap.txt
 	@touch $@
 
 # Our own distributions follow without dependencies and without an isolated build: nothing unlocked is fetched.
