@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.uv import pip_configuration
+
 SERVICE_IS_AWAY = """\
 ################################################################################
   NOT CHECKED: the package index here serves no advisories ({reason}).
@@ -29,7 +31,9 @@ def skipped(report: str) -> list[str]:
 def _audit(requirements: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip_audit", "--vulnerability-service=pypi", "--disable-pip", "--require-hashes"]
     command += ["--progress-spinner=off", "--format=json", f"--requirement={requirements}"]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    certificates = pip_configuration().get("cert")
+    environment = {"REQUESTS_CA_BUNDLE": certificates} | os.environ if certificates else os.environ
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
 
 def main() -> None:

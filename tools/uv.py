@@ -47,12 +47,15 @@ def uv_environment(options: Mapping[str, str], environment: Mapping[str, str]) -
     return {variable: value for variable, value in added.items() if variable not in environment}
 
 
+def pip_configuration() -> dict[str, str]:
+    """Ask pip for its options on this machine."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    return pip_options(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     """Become uv."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
-    ).stdout
-    environment = {"VIRTUAL_ENV": sys.prefix} | os.environ | uv_environment(pip_options(listing), os.environ)
+    environment = {"VIRTUAL_ENV": sys.prefix} | os.environ | uv_environment(pip_configuration(), os.environ)
     uv = str(Path(sys.prefix) / "bin" / "uv")
     os.execve(uv, [uv, *sys.argv[1:]], environment)
 
