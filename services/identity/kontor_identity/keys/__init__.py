@@ -1,0 +1,1 @@
+"""Keys: what access tokens are signed with."""

@@ -1,0 +1,1 @@
+"""Secrets: what service accounts prove themselves with."""

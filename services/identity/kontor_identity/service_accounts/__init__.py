@@ -1,0 +1,1 @@
+"""Service accounts: programs that call on their own behalf."""

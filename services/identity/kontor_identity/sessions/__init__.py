@@ -1,0 +1,1 @@
+"""Sessions: for whom a token speaks."""

@@ -1,0 +1,1 @@
+"""Teams: groups of users that own records together."""

@@ -1,0 +1,51 @@
+"""What can happen to a tenant, and who may make it happen."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from typing import Final
+
+from kontor_kit.errors import FailedPrecondition, PermissionDenied
+
+PLATFORM_TENANT: Final = uuid.UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant of the operators, who manage all others. The same on every platform; made by `bootstrap`."""
+PLATFORM_SLUG: Final = "platform"
+
+
+class State(enum.IntEnum):
+    """Whether the tenant's people and programs are let in. The numbers are those of the contract."""
+
+    ACTIVE = 1
+    SUSPENDED = 2
+
+
+def reached_tenant(caller: uuid.UUID, wanted: uuid.UUID) -> bool:
+    """Tell whether somebody of the tenant `caller` may know of the tenant `wanted`: operators of all, others of theirs."""
+    return caller in (wanted, PLATFORM_TENANT)
+
+
+def require_operator(caller: uuid.UUID) -> None:
+    """Raise PermissionDenied unless `caller` is the tenant of the operators."""
+    if caller != PLATFORM_TENANT:
+        raise PermissionDenied("only operators of the platform may do this", reason="OPERATORS_ONLY")
+
+
+def require_ordinary(tenant: uuid.UUID) -> None:
+    """Raise FailedPrecondition where `tenant` is the operators' own: shut out, they could not undo it."""
+    if tenant == PLATFORM_TENANT:
+        raise FailedPrecondition("the tenant of the operators cannot be shut out", reason="PLATFORM_TENANT")
+
+
+def suspend(state: State) -> State:
+    """Return the state after a suspension; raises FailedPrecondition where there is one already."""
+    if state is State.SUSPENDED:
+        raise FailedPrecondition("the tenant is suspended already", reason="ALREADY_SUSPENDED")
+    return State.SUSPENDED
+
+
+def resume(state: State) -> State:
+    """Return the state after the end of a suspension; raises FailedPrecondition where there is none."""
+    if state is State.ACTIVE:
+        raise FailedPrecondition("the tenant is not suspended", reason="NOT_SUSPENDED")
+    return State.ACTIVE

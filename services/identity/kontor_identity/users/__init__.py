@@ -1,0 +1,1 @@
+"""Users: the people who work with the platform."""
