@@ -8,7 +8,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-import kontor.api.v1.annotations_pb2 as annotations_pb2
+from kontor.api.v1 import annotations_pb2
 from kontor_gateway.config import Address, render
 from kontor_gateway.contract import Contract
 from kontor_gateway.docs import page

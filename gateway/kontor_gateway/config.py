@@ -21,7 +21,7 @@ Json = dict[str, Any]
 _MAX_CONNECTIONS = 10_000
 
 
-def render(
+def render(  # noqa: PLR0913 - what differs between installations is told apart by name
     upstreams: dict[str, list[Address]],
     *,
     listen: Address,
@@ -62,6 +62,7 @@ def render(
     }
     clusters = [_grpc_cluster(name, addresses, options) for name, addresses in sorted(upstreams.items())]
     return {
+        "node": {"id": "gateway", "cluster": "kontor"},
         "admin": {"address": _socket(admin)},
         "static_resources": {
             "listeners": [_listener(listen, manager, tls, options)],
@@ -127,7 +128,7 @@ def _strip_headers() -> Json:
 
 def _access_log(path: str) -> list[Json]:
     """One line of JSON a request: no query, no header of the caller's but the ids, because they hold secrets."""
-    token = "DYNAMIC_METADATA(envoy.filters.http.jwt_authn:token"
+    claims = "DYNAMIC_METADATA(envoy.filters.http.jwt_authn:token"
     line = {
         "time": "%START_TIME%",
         "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
@@ -142,8 +143,8 @@ def _access_log(path: str) -> list[Json]:
         "upstream": "%UPSTREAM_HOST%",
         "flags": "%RESPONSE_FLAGS%",
         "details": "%RESPONSE_CODE_DETAILS%",
-        "tenant": f"%{token}:tenant)%",
-        "subject": f"%{token}:sub)%",
+        "tenant": f"%{claims}:tenant)%",
+        "subject": f"%{claims}:sub)%",
         "address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "request_id": "%REQ(X-REQUEST-ID)%",
         "traceparent": "%REQ(TRACEPARENT)%",

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from buf.validate import validate_pb2 as validate_pb2  # registers the options, so that they are parsed
 from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
@@ -69,22 +70,24 @@ class Field:
     def has_behavior(self, name: str) -> bool:
         """Whether `google.api.field_behavior` says `name`, for example OUTPUT_ONLY."""
         wanted = field_behavior_pb2.FieldBehavior.Value(name)
-        return wanted in self.proto.options.Extensions[field_behavior_pb2.field_behavior]
+        return wanted in _option(self.proto, field_behavior_pb2.field_behavior)
 
     @property
     def use(self) -> kontor_pb2.FieldUse:
         """What lists and searches can do with the field."""
-        return self.proto.options.Extensions[kontor_pb2.use]
+        use: kontor_pb2.FieldUse = _option(self.proto, kontor_pb2.use)
+        return use
 
     @property
     def reference(self) -> str:
         """The type of the resource whose name the field holds, "" where it holds none."""
-        return str(self.proto.options.Extensions[resource_pb2.resource_reference].type)
+        return str(_option(self.proto, resource_pb2.resource_reference).type)
 
     @property
     def rules(self) -> validate_pb2.FieldRules:
         """The protovalidate rules of the field."""
-        return self.proto.options.Extensions[validate_pb2.field]
+        rules: validate_pb2.FieldRules = _option(self.proto, validate_pb2.field)
+        return rules
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Message:
     @property
     def resource(self) -> resource_pb2.ResourceDescriptor:
         """The `google.api.resource` of the message, empty where it is none."""
-        return self.proto.options.Extensions[resource_pb2.resource]
+        return _option(self.proto, resource_pb2.resource)
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ class Contract:
             self.services[name] = comments.get((_FILE_SERVICES, i), "")
             for k, method in enumerate(service.method):
                 comment = comments.get((_FILE_SERVICES, i, _SERVICE_METHODS, k), "")
-                permission = method.options.Extensions[kontor_pb2.permission]
+                permission = str(_option(method, kontor_pb2.permission))
                 self.methods.append(Method(name, method, comment, permission, tuple(_bindings(method))))
 
     def _add_message(self, proto: DescriptorProto, scope: str, comments: dict[Location, str], at: Location) -> None:
@@ -252,13 +255,18 @@ class Contract:
 def _bindings(method: MethodDescriptorProto) -> Iterator[Binding]:
     if not method.options.HasExtension(annotations_pb2.http):
         return
-    first = method.options.Extensions[annotations_pb2.http]
+    first = _option(method, annotations_pb2.http)
     for rule in (first, *first.additional_bindings):
         pattern = rule.WhichOneof("pattern")
         if pattern == "custom":
             yield Binding(rule.custom.kind.upper(), parse(rule.custom.path), rule.body)
         elif pattern:
             yield Binding(pattern.upper(), parse(getattr(rule, pattern)), rule.body)
+
+
+def _option(of: DescriptorProto | FieldDescriptorProto | MethodDescriptorProto, extension: Any) -> Any:
+    """An option of ours or Google's; the types of generated code cannot say what it is."""
+    return of.options.Extensions[extension]
 
 
 def _tidy(comment: str) -> str:

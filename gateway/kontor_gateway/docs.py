@@ -68,7 +68,7 @@ def _parameter(parameter: Json) -> Json:
 
 
 def _answer(status: str, response: Json) -> Json:
-    content = next(iter(response.get("content", {}).values()), {})
+    content: Json = next(iter(response.get("content", {}).values()), {})
     return {
         "status": status,
         "about": response["description"],
@@ -146,7 +146,8 @@ def _curl(path: str, verb: str, operation: Json, parameters: list[Json], body: J
         lines.append('-H "Authorization: Bearer $TOKEN"')
     if body and body.get("example") is not None:
         lines.append('-H "Content-Type: application/json"')
-        lines.append(f"-d '{json.dumps(body['example'], ensure_ascii=False)}'")
+        text = json.dumps(body["example"], ensure_ascii=False).replace("'", r"'\''")
+        lines.append(f"-d '{text}'")
     return " \\\n  ".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kontor_gateway.contract import Contract, Field, Message
 from kontor_gateway.fields import kind_of
-from kontor_gateway.schemas import is_required
+from kontor_gateway.schemas import STATUS, is_required
 
 _MAX_DEPTH = 6
 _IN_COMMENT = re.compile(r"for example `([^`]+)`")
@@ -81,7 +81,7 @@ class Examples:
             if is_answer:
                 is_shown = field.name != "delete_time" and not field.has_behavior("INPUT_ONLY")
             else:
-                is_shown = is_required(field) or not is_request and self._can_be_set(field)
+                is_shown = is_required(field) or (not is_request and self._can_be_set(field))
             value = self.value(field, message, is_answer=is_answer, depth=depth) if is_shown else None
             if value not in (None, [], {}, ""):
                 values[field.json_name] = value
@@ -94,7 +94,7 @@ class Examples:
     def _one(self, field: Field, parent: Message, *, is_answer: bool, depth: int) -> Any:
         kind = kind_of(field)
         if kind == "message":
-            if depth >= _MAX_DEPTH or field.type_name == parent.full_name or field.type_name == "google.rpc.Status":
+            if depth >= _MAX_DEPTH or field.type_name in {parent.full_name, STATUS}:
                 return None
             return self._message(self.contract.messages[field.type_name], is_answer=is_answer, depth=depth + 1)
         if kind == "enum":
@@ -121,8 +121,9 @@ class Examples:
         said = _IN_COMMENT.search(field.comment)
         where = f"{parent.proto.name}.{field.name}".lower()
         found = next((text for pattern, text in _BY_NAME if re.search(pattern, where)), "example")
-        text = said[1] if said else found
         rules = field.rules.repeated.items.string if field.is_repeated else field.rules.string
+        candidates = [*([said[1]] if said else ()), *getattr(rules, "in"), found, "example"]
+        text = next((candidate for candidate in candidates if re.search(rules.pattern, candidate)), found)
         return text[: rules.max_len] if rules.HasField("max_len") else text
 
     def _resource_name(self, field: Field, parent: Message) -> str:

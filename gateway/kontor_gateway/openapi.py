@@ -10,7 +10,7 @@ from kontor_gateway.contract import Binding, Contract, Field, Message, Method
 from kontor_gateway.examples import Examples
 from kontor_gateway.fields import HTTP_BODY, kind_of
 from kontor_gateway.responses import HEADERS, components, error_statuses
-from kontor_gateway.schemas import Mode, Schemas, is_required, schema_name
+from kontor_gateway.schemas import STATUS, Mode, Schemas, is_required, schema_name
 from kontor_gateway.templates import Template
 
 Json = dict[str, Any]
@@ -65,7 +65,7 @@ class _Generator:
                 if index:
                     operation["operationId"] += f"_{index}"
                 paths.setdefault(path, {})[binding.verb.lower()] = operation
-        self.schemas.message("google.rpc.Status", "output")
+        self.schemas.message(STATUS, "output")
         services = sorted({method.service for method in self.contract.methods if method.bindings})
         return {
             "openapi": "3.1.0",
@@ -280,7 +280,7 @@ def _headers(request: Message, binding: Binding) -> list[Json]:
     found = []
     if binding.verb != "GET" and "request_id" in request.fields:
         found.append({"$ref": "#/components/parameters/Idempotency-Key"})
-    if binding.verb in ("PATCH", "DELETE") or binding.verb == "POST" and "etag" in request.fields:
+    if binding.verb in ("PATCH", "DELETE") or (binding.verb == "POST" and "etag" in request.fields):
         found.append({"$ref": "#/components/parameters/If-Match"})
     return found
 

@@ -13,6 +13,7 @@ REPLIED = "x-kontor-replied"
 """Set on a request by the request filter where it has written the answer, in the right form, itself."""
 
 _TRANSCODED = "x-envoy-original-path"
+"""Set on a request by the transcoder, which also makes gRPC of its content type: the caller is one of REST."""
 _ENVOY_TEXT = "%LOCAL_REPLY_BODY%"
 
 
@@ -55,19 +56,20 @@ def local_reply_config() -> dict[str, Any]:
     """The `local_reply_config` of the HTTP connection manager; the first mapper that fits is taken."""
     mappers: list[dict[str, Any]] = []
     for reply in REPLIES:
-        if reply.http < 500:
-            # Said by the transcoder, which has made gRPC of the request but has not begun to transcode the answer.
-            mappers.append(_json_mapper(reply, _has_header(_TRANSCODED)))
+        mappers.append(_json_mapper(reply, _has_header(_TRANSCODED)))
         mappers.append(_grpc_mapper(reply))
         mappers.append(_json_mapper(reply, _is_grpc(invert=True), _has_header(REPLIED, invert=True)))
     return {"mappers": mappers}
 
 
 def _grpc_mapper(reply: Reply) -> dict[str, Any]:
-    """The mapper for gRPC callers; the transcoder makes JSON of it where the caller was one of REST."""
+    """The mapper for callers of gRPC, and of gRPC-Web, for whom the answer filter completes the answer."""
     code = code_pb2.Code.Value(reply.grpc_code or reply.code)
     headers = {"grpc-status": str(code)}
-    mapper: dict[str, Any] = {"filter": _all(_status(reply.http), _is_grpc(invert=False))}
+    mapper: dict[str, Any] = {
+        "filter": _all(_status(reply.http), _is_grpc(invert=False)),
+        "status_code": reply.becomes or reply.http,
+    }
     if reply.message != _ENVOY_TEXT:
         # The details repeat the message, which must therefore be known beforehand.
         detail = any_pb2.Any()

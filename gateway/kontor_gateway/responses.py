@@ -19,8 +19,7 @@ _ERRORS: dict[int, tuple[int, str, str, str]] = {
         3,
         "INVALID_ARGUMENT",
         "display_name: must not be empty",
-        "The request is malformed (INVALID_ARGUMENT, OUT_OF_RANGE), or the state of the resource does not allow it "
-        "(FAILED_PRECONDITION).",
+        "The request is malformed (INVALID_ARGUMENT, OUT_OF_RANGE), or the state forbids it (FAILED_PRECONDITION).",
     ),
     401: (16, "UNAUTHENTICATED", "Jwt is expired", "There is no token, or it is not valid (UNAUTHENTICATED)."),
     403: (7, "PERMISSION_DENIED", "the permission is missing", "The caller may not do this (PERMISSION_DENIED)."),

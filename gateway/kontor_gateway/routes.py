@@ -20,6 +20,9 @@ _FORM_BYTES = 64 * 1024
 
 Json = dict[str, Any]
 
+_JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
+_NEEDS_TOKEN: Json = {"envoy.filters.http.jwt_authn": {"@type": _JWT, "requirement_name": "token"}}
+
 
 def virtual_host(
     contract: Contract, *, documents: dict[str, tuple[str, bytes]], rate_limits: RateLimits, options: Options
@@ -37,6 +40,9 @@ def virtual_host(
         lists[path].append(_document(path, content_type, content))
     for prefix in ("/oauth2/", "/.well-known/"):
         lists[prefix].append(_identity(prefix, rate_limits, options))
+    if options.cors_origins:
+        for routes in lists.values():
+            routes.insert(0, _preflight(contract))
     return {
         "name": "kontor",
         "domains": ["*"],
@@ -109,7 +115,7 @@ def _native(method: Method, limits: RateLimits, options: Options) -> Json:
 def _action(method: Method, options: Options) -> Json:
     is_stream = method.proto.server_streaming or method.proto.client_streaming
     # Each further try goes to another replica where there is one.
-    retry = {
+    retry: Json = {
         "retry_on": "connect-failure,refused-stream",
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
@@ -137,13 +143,12 @@ def _action(method: Method, options: Options) -> Json:
 
 def _access(method: Method, limits: RateLimits) -> Json:
     """Who may come in, and how often."""
-    jwt = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
-    if method.is_public:
-        return {
-            "envoy.filters.http.jwt_authn": {"@type": jwt, "disabled": True},
-            "envoy.filters.http.local_ratelimit": address_limit(limits),
-        }
-    return {"envoy.filters.http.jwt_authn": {"@type": jwt, "requirement_name": "token"}}
+    if not method.is_public:
+        return _NEEDS_TOKEN
+    return {
+        "envoy.filters.http.jwt_authn": {"@type": _JWT, "disabled": True},
+        "envoy.filters.http.local_ratelimit": address_limit(limits),
+    }
 
 
 def _wrong_verb(template: Template, verbs: list[str]) -> Json:
@@ -152,6 +157,21 @@ def _wrong_verb(template: Template, verbs: list[str]) -> Json:
         "direct_response": {"status": 405},
         "response_headers_to_add": [header("allow", ", ".join(verbs))],
         "typed_per_filter_config": _disabled(*_METHOD_FILTERS),
+    }
+
+
+def _preflight(contract: Contract) -> Json:
+    """Where a browser asks whether it may call. The CORS filter answers; what it does not answer has no token."""
+    return {
+        "match": {
+            "prefix": "/",
+            "headers": [
+                {"name": ":method", "string_match": {"exact": "OPTIONS"}},
+                {"name": "access-control-request-method", "present_match": True},
+            ],
+        },
+        "route": {"cluster": contract.upstreams[0]},
+        "typed_per_filter_config": _NEEDS_TOKEN,
     }
 
 

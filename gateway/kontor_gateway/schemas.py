@@ -154,7 +154,7 @@ def _reference(key: str) -> Json:
 
 
 def _nullable(schema: Json) -> Json:
-    """null stands for a field that is not set, as in all of proto3's JSON."""
+    """Null stands for a field that is not set, as in all of proto3's JSON."""
     if "$ref" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     if "type" not in schema:
@@ -176,7 +176,7 @@ def _rules(rules: ProtoMessage, schema: Json, enum: Enum | None) -> Json:
     if schema.get("type") not in ("integer", "number"):
         return {}
     names = {"gte": "minimum", "lte": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum", "const": "const"}
-    return {key: value for key, value in _present(of_kind, **names).items()}
+    return _present(of_kind, **names)
 
 
 def _string_rules(rules: Any) -> Json:

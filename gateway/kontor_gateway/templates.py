@@ -73,7 +73,7 @@ def parse(text: str) -> Template:
     verb, after_colon, at = "", False, 0
     while at < len(text):
         piece = _PIECE.match(text, at)
-        if piece is None or after_colon and piece["literal"] is None:
+        if piece is None or (after_colon and piece["literal"] is None):
             raise ValueError(f"malformed path template: {text}")
         at = piece.end()
         if piece["colon"]:

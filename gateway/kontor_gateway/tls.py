@@ -7,7 +7,7 @@ from typing import Any
 
 from kontor_gateway.settings import Tls, UpstreamTls
 
-_SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+_RESOURCE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _LISTENER, _LISTENER_CA = "listener", "listener-ca"
 _UPSTREAM, _UPSTREAM_CA = "upstream", "upstream-ca"
@@ -83,4 +83,4 @@ def _authority(name: str, path: Path) -> dict[str, Json]:
 
 
 def _file(name: str, secret: Json) -> dict[str, Json]:
-    return {f"{name}.json": {"resources": [{"@type": _SECRET, "name": name} | secret]}}
+    return {f"{name}.json": {"resources": [{"@type": _RESOURCE, "name": name} | secret]}}

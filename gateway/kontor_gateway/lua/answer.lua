@@ -29,8 +29,23 @@ local function set_rate_limit(headers)
   end
 end
 
+-- Envoy answers gRPC-Web in plain text by itself, of which its filter makes a status that is only near the right one.
+local function complete_grpc_web(handle, headers)
+  if headers:get("content-type") ~= "text/plain" or not headers:get("grpc-status") then return headers end
+  local body = handle:body()
+  local message = body and body:getBytes(0, body:length()) or ""
+  if body then body:setBytes("") end
+  -- What was taken from the handle before is not valid after waiting for the body.
+  headers = handle:headers()
+  headers:replace(":status", "200")
+  headers:replace("content-type", "application/grpc")
+  headers:replace("grpc-message", message)
+  headers:remove("content-length")
+  return headers
+end
+
 function envoy_on_response(handle)
-  local headers = handle:headers()
+  local headers = complete_grpc_web(handle, handle:headers())
   set_status(headers)
   set_rate_limit(headers)
 end
