@@ -124,6 +124,8 @@ class Examples:
         rules = field.rules.repeated.items.string if field.is_repeated else field.rules.string
         candidates = [*([said[1]] if said else ()), *getattr(rules, "in"), found, "example"]
         text = next((candidate for candidate in candidates if re.search(rules.pattern, candidate)), found)
+        while len(text) < rules.min_len:
+            text += f"-{text}"
         return text[: rules.max_len] if rules.HasField("max_len") else text
 
     def _resource_name(self, field: Field, parent: Message) -> str:

@@ -292,8 +292,8 @@ end
 
 local read_field, read_any
 
--- Reads the object at the scanner; `each(key, seen)` reads the value of a key.
-local function read_object(each)
+-- Reads the object at the scanner; `each(key, seen, of)` reads the value of a key.
+local function read_object(each, of)
   level = level + 1
   if level > MAX_DEPTH then malformed("it is nested too deeply") end
   local seen = {}
@@ -310,7 +310,7 @@ local function read_object(each)
     level = level + 1
     if skip_space() ~= 58 then malformed("a colon is expected") end
     at = at + 1
-    each(key, seen)
+    each(key, seen, of)
     local c = skip_space()
     at = at + 1
     if c == 125 then break end
@@ -322,7 +322,7 @@ local function read_object(each)
   level = level - 1
 end
 
-local function read_array(each, ...)
+local function read_array(each, of)
   level = level + 1
   if level > MAX_DEPTH then malformed("it is nested too deeply") end
   at = at + 1
@@ -334,7 +334,7 @@ local function read_array(each, ...)
   local index = 0
   while true do
     trail[level] = index
-    each(skip_space(), ...)
+    each(skip_space(), of)
     index = index + 1
     local c = skip_space()
     at = at + 1
@@ -353,28 +353,31 @@ local function once(seen, key)
   seen[key] = true
 end
 
+local function read_entry(key, seen, fields)
+  local field = fields[key]
+  if not field then
+    level = level - 1
+    fail("UNKNOWN_FIELD", "there is no such field", key)
+  end
+  once(seen, field.name)
+  read_field(field)
+end
+
 local function read_message(of, c)
   if c ~= 123 then wrong("an object", c) end
-  local fields = MESSAGES[of]
-  read_object(function(key, seen)
-    local field = fields[key]
-    if not field then
-      level = level - 1
-      fail("UNKNOWN_FIELD", "there is no such field", key)
-    end
-    once(seen, field.name)
-    read_field(field)
-  end)
+  read_object(read_entry, MESSAGES[of])
+end
+
+local function read_any_entry(key, seen)
+  once(seen, key)
+  read_any(skip_space())
 end
 
 -- Reads any JSON, as google.protobuf.Value and Struct take it.
 function read_any(c)
   if level > MAX_FREE_DEPTH then malformed("it is nested too deeply") end
   if c == 123 then
-    read_object(function(key, seen)
-      once(seen, key)
-      read_any(skip_space())
-    end)
+    read_object(read_any_entry)
   elseif c == 91 then read_array(read_any)
   elseif c == 34 then read_string()
   elseif c == 116 then read_literal("true")
@@ -424,14 +427,16 @@ local function read_one(c, field)
   READ[field.kind](field, c)
 end
 
+local function read_map_entry(key, seen, field)
+  once(seen, key)
+  if field.key == "bool" and key ~= "true" and key ~= "false" then fail("WRONG_TYPE", "must be true or false") end
+  if field.key == "int" and not find(key, "^-?%d+$") then fail("WRONG_TYPE", "must be a whole number") end
+  read_one(skip_space(), field)
+end
+
 local function read_map(field, c)
   if c ~= 123 then wrong("an object", c) end
-  read_object(function(key, seen)
-    once(seen, key)
-    if field.key == "bool" and key ~= "true" and key ~= "false" then fail("WRONG_TYPE", "must be true or false") end
-    if field.key == "int" and not find(key, "^-?%d+$") then fail("WRONG_TYPE", "must be a whole number") end
-    read_one(skip_space(), field)
-  end)
+  read_object(read_map_entry, field)
 end
 
 function read_field(field)
