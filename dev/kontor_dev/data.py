@@ -66,6 +66,13 @@ class DataFolder:
         """Returns the processes that run, or ran when their supervisor was killed: name to pid, start, signal."""
         return _read(self.path / "processes.json")
 
+    def remember_within(self, fact: str, key: str, value: Any) -> None:
+        """Records a value under a key of a fact that is a table."""
+        with self._guard:
+            known = self.state()
+            known[fact] = known.get(fact, {}) | {key: value}
+            _write(self.path / "state.json", known, 0o644)
+
     def remember_process(self, name: str, facts: list[Any] | None) -> None:
         """Records a process, or that it is gone."""
         with self._guard:

@@ -34,9 +34,22 @@ class Service:
     roles: tuple[str, ...] = ("serve", "work")
     http: bool = False
     """Whether `serve` listens for plain HTTP too."""
+    secrets: tuple[str, ...] = ()
+    """Variables of its environment that want a secret of their own."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Further variables of its environment."""
 
 
-SERVICES = (Service("identity", http=True), Service("contacts"))
+SERVICES = (
+    Service(
+        "identity",
+        http=True,
+        secrets=("KONTOR_IDENTITY_KEY_ENCRYPTION_KEY",),
+        # Envoy stands in front; and whoever can read the data folder may have any token.
+        settings=(("KONTOR_TRUSTED_PROXIES", "1"), ("KONTOR_DEV", "1")),
+    ),
+    Service("contacts"),
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,11 @@ def plan(services: tuple[Service, ...], replicas: int) -> Plan:
     return Plan(processes, database_port=next(ports), admin_port=next(ports))
 
 
+def named(name: str) -> Service:
+    """Returns the service of a name."""
+    return next(service for service in SERVICES if service.name == name)
+
+
 def command(service: str, *arguments: str) -> tuple[str, ...]:
     """Returns the command that runs a service's package; -P keeps the working directory out of the import path."""
     return (sys.executable, "-P", "-m", f"kontor_{service}", *arguments)
@@ -121,23 +139,28 @@ def database_url(data: DataFolder, port: int, service: str, role: str) -> str:
     return f"postgresql://{service}_{role}:{password}@127.0.0.1:{port}/{service}"
 
 
-def environment(data: DataFolder, service: str, *, database_port: int, settings: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    data: DataFolder, service: Service, *, database_port: int, settings: Mapping[str, str]
+) -> dict[str, str]:
     """Returns the environment of a service's process: ours, with what this mode sets.
 
     Of our own KONTOR_ variables only those in TUNABLE pass through: a leftover KONTOR_TLS_KEY_FILE, say, would not fit.
     """
-    prefix = f"KONTOR_{service.upper()}"
+    name = service.name
+    prefix = f"KONTOR_{name.upper()}"
     fixed = {
-        f"{prefix}_DATABASE_URL": database_url(data, database_port, service, "app"),
-        f"{prefix}_OWNER_DATABASE_URL": database_url(data, database_port, service, "owner"),
-        f"{prefix}_SYSTEM_DATABASE_URL": database_url(data, database_port, service, "system"),
-        f"{prefix}_APP_ROLE": f"{service}_app",
-        f"{prefix}_SYSTEM_ROLE": f"{service}_system",
+        f"{prefix}_DATABASE_URL": database_url(data, database_port, name, "app"),
+        f"{prefix}_OWNER_DATABASE_URL": database_url(data, database_port, name, "owner"),
+        f"{prefix}_SYSTEM_DATABASE_URL": database_url(data, database_port, name, "system"),
+        f"{prefix}_APP_ROLE": f"{name}_app",
+        f"{prefix}_SYSTEM_ROLE": f"{name}_system",
         "KONTOR_AUDIENCE": "kontor",
         "KONTOR_PAGE_TOKEN_KEY": data.secret("page_token_key"),
         "KONTOR_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "KONTOR_LOG_FORMAT": "text",
         "PYTHONUNBUFFERED": "1",
+        **{variable: data.secret(variable.lower()) for variable in service.secrets},
+        **dict(service.settings),
     }
     ours = {name: value for name, value in os.environ.items() if not name.startswith("KONTOR_")}
     tuned = {name: os.environ[name] for name in TUNABLE if name in os.environ}

@@ -26,6 +26,8 @@ MAX_CONNECTIONS = 200
 # Reachable for everybody and kept over a reboot.
 SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 (what we make there has a name of its own and belongs to us)
 OUTSIDE_PREFIX = "kontor-postgres-"
+# Facts of a data folder that say what its cluster holds.
+CONTENT = ("migrated", "tenant", "demo")
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -78,6 +80,7 @@ def prepare(data: DataFolder) -> Cluster:
     cluster = Cluster(home / "postgres", programs, user, moved=home != data.path)
     if not (cluster.folder / "PG_VERSION").exists():
         _make(cluster, data.secret(SUPERUSER))
+        data.remember(**dict.fromkeys(CONTENT))
     _check_version(cluster)
     _forget_dead_server(cluster.folder)
     return cluster

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kontor_dev import tools
 from kontor_dev.data import DataFolder
-from kontor_dev.platform import TOKEN_SECONDS, environment
+from kontor_dev.platform import TOKEN_SECONDS, environment, named
 
 
 def token(data: DataFolder, *, tenant: str, role: str, user: str | None) -> str:
     """Returns a token of 12 hours for a user of a tenant who has a role there."""
     state = data.running()
-    env = environment(data, "identity", database_port=state["database_port"], settings=state["trust"])
+    env = environment(data, named("identity"), database_port=state["database_port"], settings=state["trust"])
     arguments = ["token", "--tenant", tenant, "--role", role, "--lifetime", str(TOKEN_SECONDS)]
     if user:
         arguments += ["--user", user]

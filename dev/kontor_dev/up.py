@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,7 @@ from kontor_dev.supervisor import Child, Spec, Supervisor
 
 POSTGRES_STAGE, SERVICE_STAGE = 1, 2
 TENANT = "demo"
+ADMIN = "admin@demo.example"
 # What is only true while an instance runs.
 PASSING = ("supervisor", "url", "control", "database_port", "addresses", "trust")
 
@@ -53,6 +56,17 @@ def up(options: Options, services: tuple[Service, ...] = SERVICES, gateway: Gate
     finally:
         show.close()
     return 0
+
+
+def fingerprint(*packages: str) -> str:
+    """Returns a text that changes with the files of packages: with their names, sizes or times."""
+    digest = hashlib.sha256()
+    for spec in map(find_spec, packages):
+        for folder in (spec.submodule_search_locations if spec else None) or ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                facts = path.stat()
+                digest.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 class Start:
@@ -114,18 +128,24 @@ class Start:
         )
 
     def _start(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            gateway = pool.submit(self._gateway, self._data, self._plan, self._port, self._url)
+            self._start_below()
+        with self._show.step("Gateway"):
+            self._supervisor.await_ready(self._supervisor.start([gateway.result()]))
+        if self._options.demo and not self._data.state().get("demo"):
+            self._fill()
+
+    def _start_below(self) -> None:
+        """Starts everything that stands behind the gateway."""
         with self._show.step("PostgreSQL"):
             self._start_postgres()
         with ThreadPoolExecutor(len(self._services)) as pool:
             list(pool.map(self._migrate, self._services))
-        if any(service.name == "identity" for service in self._services):
-            self._bootstrap()
+        for service in self._services:
+            if service.name == "identity":
+                self._bootstrap(service)
         self._start_services()
-        with self._show.step("Gateway"):
-            gateway = self._gateway(self._data, self._plan, self._port, self._url)
-            self._supervisor.await_ready(self._supervisor.start([gateway]))
-        if self._options.demo and not self._data.state().get("demo"):
-            self._fill()
 
     def _start_postgres(self) -> None:
         postgres.sweep()
@@ -152,16 +172,21 @@ class Start:
         self._supervisor.await_ready(self._supervisor.start([server]))
         databases.provide(self._data, port, [service.name for service in self._services])
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def _environment(self, service: Service) -> dict[str, str]:
         settings = self._plan.trust(self._url)
         return environment(self._data, service, database_port=self._plan.database_port, settings=settings)
 
     def _migrate(self, service: Service) -> None:
+        """Migrates a service's database, unless the same code did so already: starting Python takes a second."""
+        code, done = fingerprint(f"kontor_{service.name}", "kontor_kit"), self._data.state().get("migrated", {})
+        if done.get(service.name) == code:
+            return
         with self._show.step(f"Migrations of {service.name}"):
-            env = self._environment(service.name)
+            env = self._environment(service)
             tools.run(self._data, service.name, "migrate", env=env, stopping=self._supervisor.stopping)
+        self._data.remember_within("migrated", service.name, code)
 
-    def _bootstrap(self) -> None:
+    def _bootstrap(self, identity: Service) -> None:
         """Makes signing key, tenant and administrator, once in the life of a data folder."""
         if "tenant" in self._data.state():
             return
@@ -172,12 +197,12 @@ class Start:
             made = tools.run(
                 self._data,
                 "identity",
-                *("bootstrap", "--tenant", TENANT, "--display-name", "Demo", "--admin", "admin", "--json"),
+                *("bootstrap", "--tenant", TENANT, "--display-name", "Demo", "--admin", ADMIN, "--json"),
                 *("--password-file", str(password_file)),
-                env=self._environment("identity"),
+                env=self._environment(identity),
                 stopping=self._supervisor.stopping,
             )
-            self._data.remember(tenant=json.loads(made)["tenant"])
+            self._data.remember(tenant=json.loads(made))
 
     def _start_services(self) -> None:
         children = self._supervisor.start(self._spec(process) for process in self._plan.processes)
@@ -192,17 +217,17 @@ class Start:
             self._supervisor.await_ready(children, ready)
 
     def _spec(self, process: Process) -> Spec:
-        name = process.service.name
+        service = process.service
         settings = self._plan.settings(process, self._url)
         return Spec(
             name=process.name,
-            service=name,
+            service=service.name,
             role=process.role,
-            argv=command(name, process.role),
+            argv=command(service.name, process.role),
             address=process.address,
             probe=partial(probes.grpc_health, process.port),
             stage=SERVICE_STAGE,
-            env=environment(self._data, name, database_port=self._plan.database_port, settings=settings),
+            env=environment(self._data, service, database_port=self._plan.database_port, settings=settings),
         )
 
     def _fill(self) -> None:
@@ -217,7 +242,7 @@ class Start:
         folder = f" --data {self._data.path}" if self._data.path != Path(".kontor").absolute() else ""
         return {
             "docs": f"{self._url}/docs",
-            "sign in": f"admin, tenant {TENANT}, password in {self._data.path / 'admin-password'}",
+            "sign in": f"{ADMIN}, tenant {TENANT}, password in {self._data.path / 'admin-password'}",
             "token": f"kontor dev token{folder}",
             "logs": str(self._data.logs),
         }

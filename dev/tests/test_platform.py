@@ -47,7 +47,7 @@ class TestEnvironment:
         monkeypatch.setenv("KONTOR_THREADS", "4")
         monkeypatch.setenv("LANG", "C.UTF-8")
         data = DataFolder(tmp_path)
-        env = environment(data, "alpha", database_port=5, settings={"KONTOR_ISSUER": "http://i"})
+        env = environment(data, Service("alpha"), database_port=5, settings={"KONTOR_ISSUER": "http://i"})
         assert (env["KONTOR_THREADS"], env["LANG"], env["KONTOR_ISSUER"]) == ("4", "C.UTF-8", "http://i")
         assert not [name for name, value in env.items() if value == "leftover"]
         assert env["KONTOR_ALPHA_SYSTEM_DATABASE_URL"].endswith("@127.0.0.1:5/alpha")
