@@ -14,9 +14,12 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2  # noqa: F401 - as above
 from google.type import date_pb2, decimal_pb2, money_pb2  # noqa: F401 - as above
 from grpc_tools import protoc
+from psycopg.types.json import Jsonb
 
 from kontor.type.v1 import external_id_pb2  # noqa: F401 - as above
+from kontor_kit.custom_fields import FieldType
 from kontor_kit.errors import InvalidArgument
+from kontor_kit.ids import uuid7
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.resource import Resource
 from kontor_kit.service import Service
@@ -131,3 +134,17 @@ def _servicers(runtime):
         peers=runtime.settings.peers,
     )
     return [Widgets(shared)]
+
+
+def define(database, tenant, key, kind, **more):
+    """Store the definition of a custom field, whose type is `kind`."""
+    values = {"options": None, "required": False, "filterable": True, "min_value": None, "max_value": None} | more
+    values["options"] = Jsonb([{"value": option} for option in values["options"]]) if values["options"] else None
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO custom_field_definitions (tenant_id, id, version, create_time, update_time, resource_type,"
+            " key, type, options, required, filterable, min_value, max_value, max_length) VALUES (%(tenant)s, %(id)s,"
+            " 1, now(), now(), 'widgets', %(key)s, %(type)s, %(options)s, %(required)s, %(filterable)s, %(min_value)s,"
+            " %(max_value)s, 0)",
+            {"tenant": tenant, "id": uuid7(), "key": key, "type": [*FieldType].index(FieldType(kind)) + 1, **values},
+        )

@@ -57,12 +57,12 @@ class Running:
 class Caller:
     """Somebody who calls a service: `caller("GetAccount", name=...)`."""
 
-    running: Running
+    running: Running = field(repr=False)
     tenant: uuid.UUID
     user: str
     """The resource name of who calls."""
     teams: tuple[uuid.UUID, ...]
-    token: str
+    token: str = field(repr=False)
     headers: dict[str, Any] = field(default_factory=dict)
     """What came ahead of the last answer."""
 
