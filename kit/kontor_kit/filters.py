@@ -8,6 +8,7 @@ r"""Filters of List methods: the language of AIP-160 as a tree (https://google.a
     operator    = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
 
 Left out, and refused with a sentence: functions, a value without a field, and wildcards anywhere but at the end.
+A field is spelled as in the protos or as in JSON: `display_name` is `displayName`.
 In a quoted string a backslash escapes `\`, `"`, `'` and `*`, and makes `\n`, `\r`, `\t`.
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
 from kontor_kit.errors import InvalidArgument
+from kontor_kit.spelling import proto_path
 
 MAX_LENGTH = 4096
 MAX_DEPTH = 20
@@ -195,7 +197,7 @@ class _Parser:
             self.fail(f"there are more than {MAX_COMPARISONS} comparisons", start)
         self.move(match.end())
         operator = _OPERATORS[match.group()]
-        return Comparison(tuple(path.split(".")), operator, self.value(operator), start + 1)
+        return Comparison(tuple(proto_path(path).split(".")), operator, self.value(operator), start + 1)
 
     def value(self, operator: Operator) -> Value:
         start = self.position

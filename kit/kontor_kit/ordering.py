@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from kontor_kit.errors import InvalidArgument
+from kontor_kit.spelling import proto_path
 
 MAX_TERMS = 5
 
@@ -20,7 +21,10 @@ class OrderTerm(NamedTuple):
 
 
 def parse(text: str) -> tuple[OrderTerm, ...]:
-    """Read an order; empty where the text is blank. Raises InvalidArgument for the field `order_by`."""
+    """Read an order; empty where the text is blank. Raises InvalidArgument for the field `order_by`.
+
+    A field is spelled as in the protos or as in JSON: `display_name` is `displayName`.
+    """
     if not text or text.isspace():
         return ()
     parts = text.split(",")
@@ -32,7 +36,8 @@ def parse(text: str) -> tuple[OrderTerm, ...]:
         if match is None:
             shown = part.strip()[:60]
             raise InvalidArgument(("order_by", f"{shown!r} is not a field, or a field followed by desc"))
-        path, direction = match.groups()
+        spelled, direction = match.groups()
+        path = proto_path(spelled)
         if path in terms:
             raise InvalidArgument(("order_by", f"{path} is named twice"))
         terms[path] = OrderTerm(path, direction == "desc")

@@ -40,6 +40,7 @@ class TestReading:
             ("((a=1))", A),
             ("custom_fields.segment = 1", equals("custom_fields.segment", "1")),
             ("labels.AND = 1", equals("labels.AND", "1")),
+            ("customFields.segment = xY", equals("custom_fields.segment", "xY")),
         ],
     )
     def test_tree_when_well_formed(self, text: str, tree: object) -> None:

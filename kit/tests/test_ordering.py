@@ -20,6 +20,7 @@ from kontor_kit.ordering import OrderTerm, parse
         ("a", (("a", False),)),
         (" a  desc ,b.c,d asc", (("a", True), ("b.c", False), ("d", False))),
         ("desc desc", (("desc", True),)),
+        ("updateTime desc", (("update_time", True),)),
     ],
 )
 def test_terms_when_well_formed(text: str, terms: tuple[tuple[str, bool], ...]) -> None:
@@ -27,7 +28,7 @@ def test_terms_when_well_formed(text: str, terms: tuple[tuple[str, bool], ...]) 
 
 
 @pytest.mark.parametrize(
-    "text", [",", "a,", "a DESC", "a b", "-a", "a;b", "a, a desc", "a,b,c,d,e,f", "a.", ".a", "1a"]
+    "text", [",", "a,", "a DESC", "a b", "-a", "a;b", "a, a desc", "a_b, aB", "a,b,c,d,e,f", "a.", ".a", "1a"]
 )
 def test_refused_when_malformed(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
