@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,7 +158,7 @@ class Client:
 
 
 @contextmanager
-def connected(platform: Platform, services: set[str]) -> Iterator[Client]:
+def connected(platform: Platform, services: Iterable[str]) -> Iterator[Client]:
     """Open what the three ways need."""
     with ExitStack() as stack:
         http = stack.enter_context(httpx.Client(base_url=platform.url, timeout=30))

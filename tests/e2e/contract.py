@@ -65,6 +65,11 @@ def method(name: str) -> MethodSpec:
     return found
 
 
+def services() -> list[str]:
+    """Return who serves methods."""
+    return sorted({service_of(spec) for spec in methods()})
+
+
 def service_of(spec: MethodSpec) -> str:
     """Return who serves a method, for example `contacts`."""
     return spec.service.split(".")[1]

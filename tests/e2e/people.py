@@ -6,6 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from kontor_identity.keys.ring import KeyRing
 from kontor_kit.db import Database
 from tests.e2e import contract
@@ -75,6 +78,27 @@ class Tenant:
         answer = self.client.http.post("/oauth2/token", data={"grant_type": "client_credentials", **credentials})
         assert answer.status_code == 200, answer.text
         return answer.json()["access_token"]
+
+
+def fingerprint(tenant: Tenant) -> dict[tuple[str, str], str]:
+    """Return a digest of what each table of each service holds of a tenant."""
+    found = {}
+    for service in contract.services():
+        with psycopg.connect(tenant.client.platform.database_url(service)) as connection:
+            for table in tables(connection):
+                query = "SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {} t WHERE tenant_id = %s"
+                (row,) = connection.execute(sql.SQL(query).format(sql.Identifier(table)), [tenant.id])
+                found[service, table] = row[0]
+    return found
+
+
+def tables(connection: psycopg.Connection, *, of_tenants: bool = True) -> list[str]:
+    """Return the tables that have a tenant in each row, or those that have none."""
+    rows = connection.execute(
+        "SELECT c.relname, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')"
+        " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
+    )
+    return [name for name, has_tenant in rows if has_tenant is of_tenants]
 
 
 def needs(kind: str) -> set[str]:

@@ -21,16 +21,15 @@ from psycopg import sql
 
 from kontor_kit.calls import AUTHENTICATED
 from tests.e2e import contract
-from tests.e2e.calls import DIRECT, WAYS, connected
+from tests.e2e.calls import DIRECT, WAYS
 from tests.e2e.contract import TENANT, USER, method, request, target
-from tests.e2e.people import Identity, Tenant, needs
+from tests.e2e.people import Identity, Tenant, fingerprint, tables
 
 # The tenants are made once: all of this runs in one worker.
 pytestmark = pytest.mark.xdist_group("rights")
 
 METHODS = contract.protected()
 PERMITTED = [spec for spec in METHODS if spec.permission != AUTHENTICATED]
-SERVICES = {contract.service_of(spec) for spec in contract.methods()}
 PERMISSIONS = sorted({spec.permission for spec in PERMITTED})
 # Only the tenant of the operators may call them; in all others they are refused, whatever the permission.
 OPERATORS = {"CreateTenant", "DeleteTenant", "UndeleteTenant", "SuspendTenant", "ResumeTenant"}
@@ -56,12 +55,6 @@ WITHOUT_TENANT = {
 
 def by_name(specs):
     return pytest.mark.parametrize("spec", list(specs), ids=lambda spec: f"{spec.service.split('.')[-1]}.{spec.name}")
-
-
-@pytest.fixture(scope="module")
-def client(platform):
-    with connected(platform, SERVICES) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -100,33 +93,12 @@ def identity(client):
     signing.close()
 
 
-def fingerprint(platform, tenant):
-    """What the databases hold of a tenant."""
-    found = {}
-    for service in SERVICES:
-        with psycopg.connect(platform.database_url(service)) as connection:
-            for table in tables(connection):
-                query = "SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {} t WHERE tenant_id = %s"
-                row = connection.execute(sql.SQL(query).format(sql.Identifier(table)), [tenant]).fetchone()
-                found[service, table] = row[0]
-    return found
-
-
-def tables(connection, *, of_tenants=True):
-    """The tables that have a tenant in each row, or those that have none."""
-    rows = connection.execute(
-        "SELECT c.relname, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')"
-        " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
-    ).fetchall()
-    return [name for name, has_tenant in rows if has_tenant is of_tenants]
-
-
 @pytest.fixture(scope="class")
-def nothing_changes(world, client):
+def nothing_changes(world):
     """Whatever a class of tests tries, the tenant it is tried on stays as it is."""
-    before = fingerprint(client.platform, world.home.id)
+    before = fingerprint(world.home)
     yield
-    assert fingerprint(client.platform, world.home.id) == before
+    assert fingerprint(world.home) == before
 
 
 def codes(answers):
@@ -376,7 +348,7 @@ def test_every_method_is_tried(spec):
 class TestRowSecurity:
     """As the role that serves, without any condition in the statement."""
 
-    @pytest.mark.parametrize("service", sorted(SERVICES))
+    @pytest.mark.parametrize("service", contract.services())
     def test_nothing_of_another_tenant_is_seen_or_written(self, world, client, service):
         platform, rows = client.platform, {}
         with (
@@ -399,7 +371,7 @@ class TestRowSecurity:
         # Those that have rows show that the others are not merely empty.
         assert sum(map(bool, rows.values())) >= 5
 
-    @pytest.mark.parametrize("service", sorted(SERVICES))
+    @pytest.mark.parametrize("service", contract.services())
     def test_no_table_goes_without_a_tenant_unnoticed(self, client, service):
         with psycopg.connect(client.platform.database_url(service)) as owner:
             assert set(tables(owner, of_tenants=False)) == WITHOUT_TENANT[service]
