@@ -23,7 +23,8 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 
-from kontor_kit.wire import Connection, Row, Sent
+from kontor_kit.wire import Connection, Sent
+from kontor_kit.wire import Row as Row  # what callers of this module get
 
 logger = logging.getLogger(__name__)
 
