@@ -96,6 +96,8 @@ def test_refuses_malformed_json(gateway, body):
         ("pageSize.x=1", "UNKNOWN_PARAMETER", "pageSize.x"),
         ("=1", "UNKNOWN_PARAMETER", ""),
         ("readMask=a(b", "WRONG_TYPE", "read_mask"),
+        ("orderBy=%ff", "INVALID_UTF8", "order_by"),
+        ("orderBy=%zz", "MALFORMED_URL", "order_by"),
     ],
 )
 def test_names_the_parameter(gateway, query, reason, field):

@@ -14,14 +14,14 @@ local function check_body(method, body)
   if skip_space() then malformed("something follows the value") end
 end
 
--- Decodes a part of a URL.
-local function decode(part, what)
+-- Decodes a part of a URL; `field` is what it fills, where that is known.
+local function decode(part, what, field)
   if not find(part, "[%%\128-\255]") then return part end
   if find(part:gsub("%%%x%x", ""), "%%") then
-    refuse("MALFORMED_URL", what .. " of the URL has a malformed percent escape")
+    refuse("MALFORMED_URL", what .. " of the URL has a malformed percent escape", field)
   end
   local decoded = part:gsub("%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end)
-  if not is_utf8(decoded) then refuse("INVALID_UTF8", what .. " of the URL is not valid UTF-8") end
+  if not is_utf8(decoded) then refuse("INVALID_UTF8", what .. " of the URL is not valid UTF-8", field) end
   return decoded
 end
 
@@ -64,13 +64,12 @@ local function check_query(method, query)
   for pair in query:gmatch("[^&]+") do
     local name, value = match(pair, "^([^=]*)=?(.*)$")
     name = decode(name:gsub("+", " "), "the query")
-    value = decode(value:gsub("+", " "), "the query")
     local field, path = find_parameter(method, name)
     if not field then refuse("UNKNOWN_PARAMETER", "there is no such parameter", sub(name, 1, 300)) end
     trail[1], level = path, 1
     if seen[path] and not field.list then fail("DUPLICATE_PARAMETER", "is given twice") end
     seen[path] = true
-    check_parameter(field, value)
+    check_parameter(field, decode(value:gsub("+", " "), "the query", path))
   end
 end
 
