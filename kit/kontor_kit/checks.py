@@ -116,11 +116,17 @@ def _with_nul(message: Message, prefix: str) -> Iterator[Violation]:
             value.items() if isinstance(value, Mapping) else enumerate(value) if field.is_repeated else [("", value)]
         )
         for key, entry in entries:
-            path = f"{prefix}{field.name}" + (f"[{key}]" if key != "" else "")
+            path = f"{prefix}{field.name}{_step(key)}"
             if isinstance(entry, Message):
                 yield from _with_nul(entry, f"{path}.")
             elif (isinstance(entry, str) and "\0" in entry) or (isinstance(key, str) and "\0" in key):
                 yield Violation(path.replace("\0", ""), "must not contain the character NUL")
+
+
+def _step(key: str | int) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key}" if key else ""
 
 
 def _is_resource(descriptor: Descriptor) -> bool:
