@@ -121,14 +121,14 @@ class Client:
         self.http = http
         self._channels = channels
 
-    def call(self, way: str, spec: MethodSpec, request: Message, token: str = "", **metadata: str) -> Answer:
-        """Call a method; without a token where none is given."""
+    def call(self, way: str, spec: MethodSpec, request: Message | bytes, token: str = "", **metadata: str) -> Answer:
+        """Call a method; without a token where none is given. In gRPC the request can be bytes that are none."""
         if token:
             metadata["authorization"] = f"Bearer {token}"
         if way == REST:
             return self._rest(spec, request, metadata)
         send = self._channels[way, service_of(spec)].unary_unary(
-            spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString
+            spec.full_name, _encode, response_deserializer=spec.output.FromString
         )
         try:
             return Answer("OK", send(request, metadata=tuple(metadata.items()), timeout=30))
@@ -155,6 +155,10 @@ class Client:
         if response.status_code == 200:
             return Answer("OK", json_format.Parse(response.content, spec.output()))
         return read_error(response)
+
+
+def _encode(request: Message | bytes) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
 
 
 @contextmanager
