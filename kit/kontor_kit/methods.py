@@ -139,7 +139,7 @@ class ResourceServicer(Records):
         paths, names = self._read_mask(request)
         size = pages.page_size(request.page_size, default=20, maximum=100)
         text = fold(request.query)
-        if not text:
+        if not any(map(str.isalnum, text)):
             raise InvalidArgument(("query", "must have a letter or a digit"))
         if len(text) < SHORTEST_FRAGMENT:
             begins = filters.Comparison(

@@ -177,7 +177,8 @@ class TestSearch:
             ("strasse", "Straße 7"),
             ("mi", "Miller"),
             ("100%", "100% Bio"),
-            ("0% b", "100% Bio"),
+            ("00% bi", "100% Bio"),
+            ("mü sö", "Müller Söhne"),
             ("a_b", "a_b"),
             ("back\\s", "back\\slash"),
             ("it's", "it's"),
@@ -187,7 +188,7 @@ class TestSearch:
     def test_finds_parts_of_words_and_what_is_spelled_alike(self, named, query, best):
         assert self.found(named, query)[0] == best
 
-    @pytest.mark.parametrize("query", ["zzzzzz", "%%%", "___", "'; DROP TABLE widgets; --"])
+    @pytest.mark.parametrize("query", ["zzzzzz", "zz qq", "x@y.z", "'; DROP TABLE widgets; --"])
     def test_finds_nothing_else(self, named, query):
         assert self.found(named, query) == []
 
@@ -206,6 +207,16 @@ class TestSearch:
         assert [result.score for result in results] == sorted((result.score for result in results), reverse=True)
         assert all(0 < result.score <= 1 for result in results)
 
+    def test_finds_the_whole_word_first_among_thousands_with_a_part_like_it(self, server):
+        caller = server.caller()
+        requests = [{"widget": {"display_name": f"Neu{number % 10}berg {number}"}} for number in range(1000)]
+        caller("BatchCreateWidgets", requests=requests)
+        caller("CreateWidget", widget={"display_name": "Haus Berg"})
+        caller(
+            "BatchCreateWidgets", requests=[{"widget": {"display_name": f"Alt{number}berg"}} for number in range(200)]
+        )
+        assert self.found(caller, "berg")[0] == "Haus Berg"
+
     def test_returns_no_more_than_asked_for(self, named):
         assert len(self.found(named, "part", page_size=3)) == 3
 
@@ -213,7 +224,7 @@ class TestSearch:
         [result] = named("SearchWidgets", query="miller", page_size=1, read_mask=FieldMask(paths=["size"])).results
         assert result.widget == Widget()
 
-    @pytest.mark.parametrize("query", ["", "\u200b"])
+    @pytest.mark.parametrize("query", ["", "\u200b", "%%%", "_", "& -"])
     def test_refuses_a_query_without_a_letter(self, named, query):
         refusal = named.refusal("SearchWidgets", query=query)
         assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, ["query"])

@@ -51,23 +51,8 @@ def upgrade():
         unique=True,
         postgresql_where=sa.text("delete_time IS NULL"),
     )
-    migrations.create_search("widgets")
-    migrations.create_resource(
-        "custom_field_definitions",
-        sa.Column("resource_type", KEY, nullable=False),
-        sa.Column("key", KEY, nullable=False),
-        sa.Column("type", sa.SmallInteger, nullable=False),
-        sa.Column("options", JSONB),
-        sa.Column("required", sa.Boolean, nullable=False),
-        sa.Column("filterable", sa.Boolean, nullable=False),
-        sa.Column("min_value", sa.Double),
-        sa.Column("max_value", sa.Double),
-        sa.Column("max_length", sa.Integer, nullable=False),
-        owned=False,
-    )
 
 
 def downgrade():
-    op.execute("DROP FUNCTION search_widgets")
-    for table in ("custom_field_definitions", "widgets", "change_pending", "requests", "external_ids", "terms"):
+    for table in ("widgets", "change_pending", "requests", "external_ids", "terms"):
         op.drop_table(table)
