@@ -20,7 +20,8 @@ class Changes:
         table = metadata.tables["change_pending"]
         names = [column.name for column in table.c if column.name not in ("sequence", "create_time")]
         self._insert = Statement(
-            table.insert().values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
+            # Inline: nobody asks for the sequence number, which would come back otherwise.
+            table.insert().inline().values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
         )
 
     def record(

@@ -33,6 +33,7 @@ Load = Callable[[Any], Any]
 Dump = Callable[[Any, str], Any]
 
 _NANO = Decimal("0.000000001")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class FieldCodec(NamedTuple):
@@ -129,7 +130,7 @@ def _field_codec(field: FieldDescriptor, table: sa.Table, collection: str) -> Fi
             name, sa.literal_column("'v'", sa.Text).concat(sa.cast(table.c.version, sa.Text)), None, (), None
         )
     if name in ("create_time", "update_time", "delete_time"):
-        return FieldCodec(name, table.c[name], None, (), None)
+        return FieldCodec(name, table.c[name], _load_timestamp, (), None)
     if field.message_type is not None and field.message_type.full_name == "google.type.Money" and not field.is_repeated:
         amount, currency = table.c[f"{name}_amount"], table.c[f"{name}_currency"]
         column = sa.cast(currency, sa.Text) + sa.literal_column("' '", sa.Text) + sa.cast(amount, sa.Text)
@@ -223,6 +224,12 @@ def _dump_money(name: str) -> Dump:
     return dump
 
 
+def _load_timestamp(moment: dt.datetime) -> dict[str, int]:
+    # As protobuf does it itself, in a tenth of the time: a page of a list has a hundred of them.
+    past = moment - _EPOCH
+    return {"seconds": past.days * 86400 + past.seconds, "nanos": past.microseconds * 1000}
+
+
 def _dump_timestamp(value: Any, path: str) -> dt.datetime:
     try:
         moment: dt.datetime = value.ToDatetime(dt.UTC)
@@ -249,7 +256,7 @@ def _dump_decimal(value: Any, path: str) -> Decimal:
 
 
 _SINGLE: dict[str, tuple[Load | None, Dump]] = {
-    "google.protobuf.Timestamp": (None, _dump_timestamp),
+    "google.protobuf.Timestamp": (_load_timestamp, _dump_timestamp),
     "google.protobuf.Struct": (None, lambda value, path: json_format.MessageToDict(value)),
     "google.type.Date": (lambda value: {"year": value.year, "month": value.month, "day": value.day}, _dump_date),
     "google.type.Decimal": (lambda value: {"value": value}, _dump_decimal),

@@ -84,9 +84,10 @@ class Records:
             record.owner = principal.subject
         self._prepare(tx, call, None, record)
         self.RESOURCE.scope.check(principal, scope or self.scope(call), record)
-        terms = self._all_terms(tx, record)
+        match_terms = self.match_terms(record)
         if not allow_duplicates:
-            self._refuse_suspects(tx, call, record)
+            self._refuse_suspects(tx, call, match_terms)
+        terms = self._field_terms(tx, record) | match_terms
         now, id = dt.datetime.now(dt.UTC), uuid7()
         values = {**self.RESOURCE.codec.dump(record, ""), **self.RESOURCE.derived(record)}
         record.name = format_name(self.RESOURCE.collection, id)
@@ -118,7 +119,7 @@ class Records:
         stored = {**codec.dump(before, ""), **self.RESOURCE.derived(before)}
         values = {**codec.dump(after, ""), **self.RESOURCE.derived(after)}
         changed = {name: value for name, value in values.items() if stored[name] != value}
-        old, new = self._all_terms(tx, before), self._all_terms(tx, after)
+        old, new = (self._field_terms(tx, record) | self.match_terms(record) for record in (before, after))
         self._write(tx, locked, after, changed)
         self.store.remove_terms(tx, locked.id, old - new)
         self.store.add_terms(tx, locked.id, new - old)
@@ -224,15 +225,14 @@ class Records:
             raise InvalidArgument((field, f"there is no {name}"))
         return record
 
-    def _all_terms(self, tx: Transaction, record: Any) -> set[Term]:
-        terms = self.RESOURCE.terms(record) | self.match_terms(record)
+    def _field_terms(self, tx: Transaction, record: Any) -> set[Term]:
+        terms = self.RESOURCE.terms(record)
         if self.RESOURCE.has_custom_fields and record.HasField("custom_fields"):
             prefix = self.RESOURCE.filter_fields.term_field("custom_fields")
             terms |= self.shared.definitions.terms(tx, self.RESOURCE.collection, record, prefix)
         return terms
 
-    def _refuse_suspects(self, tx: Transaction, call: Call, record: Any) -> None:
-        wanted = self.match_terms(record)
+    def _refuse_suspects(self, tx: Transaction, call: Call, wanted: set[Term]) -> None:
         if not wanted:
             return
         matches: dict[uuid.UUID, set[str]] = {}
