@@ -1,0 +1,153 @@
+"""The demo tenant as a visitor meets it: believable, whole, and the same wherever it is made."""
+
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kontor_dev.demo.load import load
+from kontor_dev.demo.story import SYSTEM
+from tests.e2e.instance import Instance
+from tests.e2e.rest import Rest, new_tenant
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+COLLECTIONS = ("teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions")
+# What no two records have in common, whoever makes them.
+OWN = ("name", "etag", "createTime", "updateTime", "passwordChangeTime")
+# What names another record.
+REFERENCES = ("parent", "owner", "team", "contact", "account")
+
+
+def key_of(record):
+    """Return what a record is known by outside of the platform."""
+    for external in record.get("externalIds", ()):
+        if external["system"] == SYSTEM:
+            return external["key"]
+    return record.get("email") or record.get("address") or record.get("displayName")
+
+
+class Demo:
+    """The records of a demo tenant, by collection, with the keys of those they refer to in place of names."""
+
+    def __init__(self, rest):
+        found = {collection: rest.all(collection) for collection in COLLECTIONS}
+        self.keys = {record["name"]: key_of(record) for records in found.values() for record in records}
+        self.records = {
+            collection: sorted((self._plain(record) for record in records), key=str)
+            for collection, records in found.items()
+        }
+
+    def _plain(self, record):
+        plain = {field: value for field, value in record.items() if field not in OWN}
+        for field in REFERENCES:
+            if field in plain:
+                plain[field] = self.keys[plain[field]]
+        if "teams" in plain:
+            plain["teams"] = [self.keys[team] for team in plain["teams"]]
+        # The standard roles are each tenant's own.
+        plain.pop("roles", None) if "email" in plain else None
+        return plain
+
+
+@pytest.fixture(scope="module")
+def running():
+    with tempfile.TemporaryDirectory(prefix="kontor-demo-") as folder:
+        Path(folder).chmod(0o755)
+        instance = Instance(Path(folder) / "data")
+        yield instance.start()
+        instance.clear_away()
+
+
+@pytest.fixture(scope="module")
+def rest(running):
+    with Rest(running) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def demo(rest):
+    return Demo(rest)
+
+
+class TestDemo:
+    def test_is_the_same_in_another_tenant_of_another_instance(self, platform, demo):
+        slug = new_tenant(platform)
+        address, token = platform.url.removeprefix("http://"), platform.token(tenant=slug)
+        counts = load(address, token, threading.Event())
+        with Rest(platform, slug) as rest:
+            other = Demo(rest)
+            etags = {account["name"]: account["etag"] for account in rest.all("accounts")}
+            assert load(address, token, threading.Event()) == counts, "a second time nothing is added"
+            assert {account["name"]: account["etag"] for account in rest.all("accounts")} == etags
+        for collection in COLLECTIONS:
+            # Each tenant has an administrator of its own, whom it was founded with.
+            ours, theirs = (
+                [record for record in tenant.records[collection] if not record.get("email", "").startswith("admin@")]
+                for tenant in (demo, other)
+            )
+            assert ours == theirs != []
+
+    def test_accounts_stand_in_groups(self, demo):
+        accounts = {key_of(account): account for account in demo.records["accounts"]}
+        depths = Counter()
+        for account in accounts.values():
+            depth = 0
+            while "parent" in account:
+                depth, account = depth + 1, accounts[account["parent"]]  # noqa: PLW2901
+            depths[depth] += 1
+        assert set(depths) == {0, 1, 2}
+        assert len(accounts) > 100
+        assert {role for account in accounts.values() for role in account["roles"]} >= {
+            "ROLE_CUSTOMER",
+            "ROLE_PROSPECT",
+            "ROLE_SUPPLIER",
+            "ROLE_AUTHORITY",
+        }
+
+    def test_everybody_works_somewhere(self, demo):
+        people = {key_of(contact) for contact in demo.records["contacts"]}
+        primary = [affiliation for affiliation in demo.records["affiliations"] if affiliation.get("primary")]
+        assert {affiliation["contact"] for affiliation in primary} == people
+        assert len(demo.records["affiliations"]) > len(people) > 300
+        assert all(affiliation["role"] for affiliation in primary)
+
+    def test_everything_has_an_owner_and_a_team_that_sign_in(self, demo):
+        for collection in ("accounts", "contacts"):
+            owners = Counter((record["owner"], record["team"]) for record in demo.records[collection])
+            assert len(owners) >= 10, "the work is shared"
+            members = {(user["email"], team) for user in demo.records["users"] for team in user.get("teams", ())}
+            assert set(owners) <= members
+
+    def test_lists_can_be_narrowed_down_by_tag_custom_field_and_stage(self, rest):
+        for collection, conditions in {
+            "accounts": [
+                'tags:"reference"',
+                "customFields.credit_rating = A",
+                "tier = TIER_KEY AND roles:ROLE_CUSTOMER",
+            ],
+            "contacts": ['tags:"newsletter"', "customFields.preferred_channel = phone", "languageCode = de*"],
+        }.items():
+            everything = len(rest.all(collection))
+            for condition in conditions:
+                assert 0 < len(rest.all(collection, filter=condition)) < everything / 2, condition
+
+    def test_dead_and_unwanted_addresses_are_marked_where_they_are_used(self, demo):
+        marked = {
+            email["address"]: (email.get("invalid", False), email.get("optedOut", False))
+            for contact in demo.records["contacts"]
+            for email in contact["emails"]
+            if email.get("invalid") or email.get("optedOut")
+        }
+        told = {
+            status["address"]: (status.get("invalid", False), status.get("optedOut", False))
+            for status in demo.records["addressStatuses"]
+        }
+        assert marked == told
+
+    def test_there_is_something_to_merge(self, rest, demo):
+        twin = next(account for account in demo.records["accounts"] if account["displayName"].isupper())
+        found = rest("GET", "accounts:search", query=twin["displayName"].title())["results"]
+        assert len({result["account"]["displayName"].casefold() for result in found}) < len(found)
