@@ -225,7 +225,7 @@ def _dump_money(name: str) -> Dump:
 
 
 def _load_timestamp(moment: dt.datetime) -> dict[str, int]:
-    # As protobuf does it itself, in a tenth of the time: a page of a list has a hundred of them.
+    # As protobuf does it itself, in a third of the time: a page of a list has a hundred of them.
     past = moment - _EPOCH
     return {"seconds": past.days * 86400 + past.seconds, "nanos": past.microseconds * 1000}
 
