@@ -39,7 +39,7 @@ run: setup ## Start the whole platform on this machine (ARGS="--port 9080 --data
 
 .PHONY: test
 test: setup ## Run all tests (ARGS="-k word" for some)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: setup format lint types imports tree contract breaking locks licences audit ## Run all static checks, as CI and pre-commit do

@@ -21,8 +21,6 @@ from tests.e2e.calls import DIRECT, GATEWAY, WAYS, read_error
 from tests.e2e.contract import method
 from tests.e2e.people import Tenant, fingerprint
 
-pytestmark = pytest.mark.xdist_group("bad input")
-
 JSON = {"content-type": "application/json"}
 NOBODY = f"users/{uuid.UUID(int=7 << 76 | 2 << 62 | 1)}"
 TOO_LARGE = 5 << 20

@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 BUF = Path(sys.prefix) / "bin" / "buf"
 SERVICE = "kontor.contacts.v1.AccountService"
 
-pytestmark = pytest.mark.xdist_group("clients")
-
 # Something of every kind of field: enums, repeated messages, money with cents, a Struct, letters beyond ASCII.
 ACCOUNT = {
     "displayName": "Łódź & Söhne",

@@ -11,8 +11,6 @@ from tests.e2e.rest import Rest, details, new_tenant
 THREADS = 8
 REPETITIONS = 1000
 
-pytestmark = pytest.mark.xdist_group("concurrency")
-
 
 @pytest.fixture(scope="module")
 def rest(platform):

@@ -12,8 +12,6 @@ from kontor_dev.demo.story import SYSTEM
 from tests.e2e.instance import Instance
 from tests.e2e.rest import Rest, new_tenant
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 COLLECTIONS = ("teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions")
 # What no two records have in common, whoever makes them.
 OWN = ("name", "etag", "createTime", "updateTime", "passwordChangeTime")

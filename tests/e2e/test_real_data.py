@@ -21,10 +21,9 @@ from tests.e2e.rest import Rest, details, new_tenant
 
 DATA = Path(os.environ.get("KONTOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
-pytestmark = [
-    pytest.mark.xdist_group("real data"),
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"the data is not at {DATA}; KONTOR_TEST_DATA says where it is"),
-]
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"the data is not at {DATA}; KONTOR_TEST_DATA says where it is"
+)
 
 # As the list spells them; the standard has codes.
 COUNTRIES = {

@@ -26,8 +26,6 @@ from tests.e2e.contract import TENANT, USER, method, request, target
 from tests.e2e.people import Identity, Tenant, fingerprint, tables
 
 # The tenants are made once: all of this runs in one worker.
-pytestmark = pytest.mark.xdist_group("rights")
-
 METHODS = contract.protected()
 PERMITTED = [spec for spec in METHODS if spec.permission != AUTHENTICATED]
 PERMISSIONS = sorted({spec.permission for spec in PERMITTED})
