@@ -20,7 +20,8 @@ from kontor_kit.errors import InvalidArgument
 from kontor_kit.filters import And, Comparison, Node, Not, Operator, Value
 from kontor_kit.folding import fold
 from kontor_kit.mapping import pattern_of, reference_type
-from kontor_kit.terms import AFTER_ALL, MAX_LENGTH, encode
+from kontor_kit.tables import KEY_TEXT
+from kontor_kit.terms import AFTER_ALL, MAX_LENGTH, Term, encode, end_of, first_of
 
 Convert = Callable[[Value, str], Any]
 Bind = Callable[[Value], dict[str, Any]]
@@ -148,34 +149,38 @@ class FilterFields:
 
     def _presence(self, field: FilterField) -> tuple[sa.ColumnElement[bool], str]:
         if field.column is None:
-            return self._has_term(field.path, sa.true()), ""
+            term, name = self._term_column(field.path), self.term_field(field.path)
+            return self._has_term(sa.and_(term >= first_of(name), term < end_of(name))), ""
         # Not served: usually nearly every record has it.
         return field.column.is_not(None), field.path
 
     def _term_clause(
         self, node: Comparison, field: FilterField, number: int, binds: list[Bind]
     ) -> sa.ColumnElement[bool]:
-        assert self._terms is not None
-        value, convert, path = self._terms.c.value, field.convert, field.path
-        low = sa.bindparam(f"v{number}", type_=value.type)
+        convert, path, name = field.convert, field.path, self.term_field(field.path)
+        term, low = self._term_column(path), sa.bindparam(f"v{number}", type_=KEY_TEXT)
         if node.value.prefix:
-            binds.append(lambda given: _prefix(number, encode(given.text)))
-            condition = _between(value, low, sa.bindparam(f"v{number}_end", type_=value.type))
+            binds.append(lambda given: _prefix(number, Term(name, encode(given.text)).text))
+            condition = _between(term, low, sa.bindparam(f"v{number}_end", type_=KEY_TEXT))
         else:
-            binds.append(lambda given: {f"v{number}": encode(convert(given, path))})
+            binds.append(lambda given: {f"v{number}": Term(name, encode(convert(given, path))).text})
             operator = Operator.EQ if node.operator in (Operator.HAS, Operator.NE) else node.operator
-            condition = _compare(operator, value, low)
-        clause = self._has_term(path, condition)
+            condition = _compare(operator, term, low)
+            if operator in (Operator.LT, Operator.LE):
+                condition = sa.and_(term >= first_of(name), condition)
+            elif operator in (Operator.GT, Operator.GE):
+                condition = sa.and_(condition, term < end_of(name))
+        clause = self._has_term(condition)
         return sa.not_(clause) if node.operator is Operator.NE else clause
 
-    def _has_term(self, path: str, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        terms = self._terms
-        if terms is None:
+    def _term_column(self, path: str) -> sa.Column[str]:
+        if self._terms is None:
             raise ValueError(f"the filter field {path} needs the table `terms`, which the service does not have")
-        ids = sa.select(terms.c.id).where(
-            terms.c.tenant_id == TENANT, terms.c.field == self.term_field(path), condition
-        )
-        return self._table.c.id.in_(ids)
+        return self._terms.c.term
+
+    def _has_term(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        assert self._terms is not None
+        return self._table.c.id.in_(sa.select(self._terms.c.id).where(self._terms.c.tenant_id == TENANT, condition))
 
     def term_field(self, path: str) -> str:
         """Return the name under which the terms of `path` are kept: the collection stands before it."""
@@ -268,7 +273,7 @@ def _column_clause(
     low = sa.bindparam(name, type_=column.type)
     key: Callable[[Any], Any] = fold if field.folded else lambda given: given
     if node.value.prefix:
-        binds.append(lambda given: _prefix(number, key(given.text)))
+        binds.append(lambda given: _prefix(number, key(given.text)[:MAX_LENGTH]))
         clause = _between(column, low, sa.bindparam(f"{name}_end", type_=column.type))
     elif field.exact is not None and node.operator in _EQUAL:
         # The index finds what is the same when folded, the column itself decides.
@@ -281,7 +286,7 @@ def _column_clause(
 
 
 def _prefix(number: int, text: str) -> dict[str, str]:
-    return {f"v{number}": text[:MAX_LENGTH], f"v{number}_end": text[:MAX_LENGTH] + AFTER_ALL}
+    return {f"v{number}": text, f"v{number}_end": text + AFTER_ALL}
 
 
 def _between(

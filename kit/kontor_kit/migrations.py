@@ -141,8 +141,7 @@ def create_kit_tables() -> None:
     op.create_table(
         "terms",
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
-        sa.Column("field", key, primary_key=True),
-        sa.Column("value", key, primary_key=True),
+        sa.Column("term", key, primary_key=True),
         sa.Column("id", sa.Uuid, primary_key=True),
     )
     op.create_index("terms_id", "terms", ["tenant_id", "id"])

@@ -236,7 +236,7 @@ class Records:
         if not wanted:
             return
         matches: dict[uuid.UUID, set[str]] = {}
-        for id, field, _ in self.store.find_by_terms(tx, wanted, SUSPECTS * 5):
+        for id, field in self.store.find_by_terms(tx, wanted, SUSPECTS * 5):
             matches.setdefault(id, set()).add(field.rpartition(".")[2])
         if not matches:
             return

@@ -23,7 +23,7 @@ from kontor_kit.filter_sql import TENANT, CompiledFilter
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.resource import Resource
 from kontor_kit.tables import KEY_TEXT
-from kontor_kit.terms import Term
+from kontor_kit.terms import Term, field_of
 
 CACHED_STATEMENTS = 1000
 COUNTED = 10_000
@@ -233,29 +233,25 @@ class Store:
         rows = tx.run(self._cached("external", build), {"tenant": tx.tenant_id, "system": system, "key": key})
         return rows[0][0] if rows else None
 
-    def find_by_terms(self, tx: Transaction, wanted: Iterable[Term], limit: int) -> list[tuple[uuid.UUID, str, str]]:
-        """Return (id, field, value) of live records that have one of the terms, whoever may see them."""
+    def find_by_terms(self, tx: Transaction, wanted: Iterable[Term], limit: int) -> list[tuple[uuid.UUID, str]]:
+        """Return (id, field) of live records that have one of the terms, whoever may see them."""
         terms, table = self._terms, self._table
         assert terms is not None
 
         def build() -> Statement:
-            given = (
-                sa.func.unnest(_parameter("fields", ARRAY(KEY_TEXT)), _parameter("values", ARRAY(KEY_TEXT)))
-                .table_valued(sa.column("field", KEY_TEXT), sa.column("value", KEY_TEXT))
-                .render_derived(name="given")
-            )
+            given = _given_terms()
             return Statement(
-                sa.select(terms.c.id, terms.c.field, terms.c.value)
+                sa.select(terms.c.id, terms.c.term)
                 .select_from(given)
-                .join(terms, sa.and_(terms.c.field == given.c.field, terms.c.value == given.c.value))
+                .join(terms, terms.c.term == given.c.term)
                 .join(table, sa.and_(table.c.tenant_id == terms.c.tenant_id, table.c.id == terms.c.id))
                 .where(terms.c.tenant_id == TENANT, table.c.delete_time.is_(None))
                 .limit(_parameter("size", sa.Integer))
             )
 
         statement = self._cached("by_terms", build)
-        fields, values = _unzipped(wanted)
-        return tx.run(statement, {"tenant": tx.tenant_id, "fields": fields, "values": values, "size": limit})
+        rows = tx.run(statement, {"tenant": tx.tenant_id, "terms": _texts(wanted), "size": limit})
+        return [(id, field_of(text)) for id, text in rows]
 
     def insert(self, tx: Transaction, id: uuid.UUID, values: Mapping[str, Any], now: dt.datetime) -> None:
         """Queue a new row, with version 1."""
@@ -287,11 +283,9 @@ class Store:
         assert terms is not None
 
         def build() -> Statement:
-            return Statement(
-                insert(terms)
-                .from_select(["tenant_id", "field", "value", "id"], self._given_terms())
-                .on_conflict_do_nothing()
-            )
+            given = _given_terms()
+            rows = sa.select(TENANT, given.c.term, _parameter("key_id", sa.Uuid))
+            return Statement(insert(terms).from_select(["tenant_id", "term", "id"], rows).on_conflict_do_nothing())
 
         self._defer_terms(tx, "add_terms", build, id, added)
 
@@ -301,29 +295,17 @@ class Store:
         assert terms is not None
 
         def build() -> Statement:
-            given = self._given_terms().subquery()
-            same = (terms.c[name] == given.c[name] for name in ("tenant_id", "field", "value", "id"))
-            return Statement(terms.delete().where(*same))
+            given = _given_terms()
+            its = (terms.c.tenant_id == TENANT, terms.c.id == _parameter("key_id", sa.Uuid))
+            return Statement(terms.delete().where(*its, terms.c.term == given.c.term))
 
         self._defer_terms(tx, "remove_terms", build, id, removed)
-
-    def _given_terms(self) -> sa.Select[Any]:
-        given = (
-            sa.func.unnest(_parameter("fields", ARRAY(KEY_TEXT)), _parameter("values", ARRAY(KEY_TEXT)))
-            .table_valued(sa.column("field", KEY_TEXT), sa.column("value", KEY_TEXT))
-            .render_derived(name="given")
-        )
-        return sa.select(
-            TENANT.label("tenant_id"), given.c.field, given.c.value, _parameter("key_id", sa.Uuid).label("id")
-        )
 
     def _defer_terms(
         self, tx: Transaction, kind: str, build: Callable[[], Statement], id: uuid.UUID, terms: Iterable[Term]
     ) -> None:
-        fields, values = _unzipped(terms)
-        if fields:
-            parameters = {"tenant": tx.tenant_id, "key_id": id, "fields": fields, "values": values}
-            tx.defer(self._cached(kind, build), parameters)
+        if texts := _texts(terms):
+            tx.defer(self._cached(kind, build), {"tenant": tx.tenant_id, "key_id": id, "terms": texts})
 
     def replace_external_ids(
         self, tx: Transaction, id: uuid.UUID, keys: Sequence[tuple[str, str]], *, new: bool
@@ -375,10 +357,14 @@ def _parameter(name: str, kind: Any) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=kind)
 
 
-def _unzipped(terms: Iterable[Term]) -> tuple[list[str], list[str]]:
+def _given_terms() -> sa.TableValuedAlias:
+    given = sa.func.unnest(_parameter("terms", ARRAY(KEY_TEXT))).table_valued(sa.column("term", KEY_TEXT))
+    return given.render_derived(name="given")
+
+
+def _texts(terms: Iterable[Term]) -> list[str]:
     # In the order of the index: transactions that write the same terms wait for each other, and do not deadlock.
-    ordered = sorted(terms)
-    return [term.field for term in ordered], [term.value for term in ordered]
+    return sorted(term.text for term in terms)
 
 
 def _filter_shape(page: Page) -> tuple[Any, ...]:

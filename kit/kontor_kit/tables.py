@@ -76,8 +76,7 @@ def kit_tables(metadata: sa.MetaData) -> None:
         "terms",
         metadata,
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
-        sa.Column("field", KEY_TEXT, primary_key=True),
-        sa.Column("value", KEY_TEXT, primary_key=True),
+        sa.Column("term", KEY_TEXT, primary_key=True),
         sa.Column("id", sa.Uuid, primary_key=True),
         sa.Index("terms_id", "tenant_id", "id"),
     )

@@ -55,8 +55,8 @@ def expected_terms(widget):
 
 
 def stored_terms(rows, name):
-    found = rows("SELECT field, value FROM terms WHERE id = %s", name.rpartition("/")[2])
-    return {Term(*row) for row in found}
+    found = rows("SELECT term FROM terms WHERE id = %s", name.rpartition("/")[2])
+    return {Term(*text.split("=", 1)) for (text,) in found}
 
 
 class TestTerms:

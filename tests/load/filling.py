@@ -115,10 +115,10 @@ def _copy(
     found: list[tuple[Any, ...]] = []
     for record, its_terms in records:
         rows.append(_values(resource, tenant, uuid7(), record))
-        found += ((tenant, term.field, term.value, rows[-1]["id"]) for term in its_terms)
+        found += ((tenant, term.text, rows[-1]["id"]) for term in its_terms)
     _write(connection, resource.table.name, list(rows[0]), (tuple(row.values()) for row in rows))
     # In the order of the index, which grows faster that way.
-    _write(connection, "terms", ["tenant_id", "field", "value", "id"], sorted(found))
+    _write(connection, "terms", ["tenant_id", "term", "id"], sorted(found))
 
 
 def _write(

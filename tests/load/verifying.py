@@ -87,5 +87,5 @@ def _comparable(answer: Any) -> Any:
 def _stored(connection: psycopg.Connection[Any], name: str) -> tuple[Any, ...]:
     id = name.removeprefix("contacts/")
     row = connection.execute(f"SELECT to_jsonb(c) - {OWN} FROM contacts c WHERE id = %s", (id,)).fetchone()
-    found = connection.execute("SELECT field, value FROM terms WHERE id = %s ORDER BY field, value", (id,))
+    found = connection.execute("SELECT term FROM terms WHERE id = %s ORDER BY term", (id,))
     return row, found.fetchall()

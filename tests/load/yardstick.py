@@ -50,7 +50,7 @@ LIST = f"""SELECT {FIELDS}, display_name_key, id FROM contacts WHERE tenant_id =
 LIST_AFTER = f"""SELECT {FIELDS}, display_name_key, id FROM contacts WHERE tenant_id = %s AND delete_time IS NULL
  AND (display_name_key, id) > (%s COLLATE "C", %s) ORDER BY display_name_key, id LIMIT %s"""
 FILTER = f"""SELECT {FIELDS}, id FROM contacts WHERE tenant_id = %s AND delete_time IS NULL AND id IN (
- SELECT id FROM terms WHERE tenant_id = %s AND field = %s AND value = %s) ORDER BY id LIMIT %s"""
+ SELECT id FROM terms WHERE tenant_id = %s AND term = %s) ORDER BY id LIMIT %s"""
 SEARCH = f"""SELECT {FIELDS.replace("id::", "contacts.id::", 1)}, found.score FROM contacts
  JOIN search_contacts(%s, NULL, NULL, %s) AS found ON contacts.id = found.id
  WHERE tenant_id = %s AND delete_time IS NULL ORDER BY found.score DESC, contacts.id"""
@@ -59,16 +59,15 @@ FIND_REQUEST = "SELECT fingerprint, response FROM requests WHERE tenant_id = %s 
 KEEP_REQUEST = (
     "INSERT INTO requests (tenant_id, subject, request_id, fingerprint, response) VALUES (%s, %s, %s, %s, %s)"
 )
-SUSPECTS = """SELECT terms.id, terms.field, terms.value FROM unnest(%s::text[], %s::text[]) AS given(field, value)
- JOIN terms ON terms.field = given.field COLLATE "C" AND terms.value = given.value COLLATE "C"
+SUSPECTS = """SELECT terms.id, terms.term FROM unnest(%s::text[]) AS given(term)
+ JOIN terms ON terms.term = given.term COLLATE "C"
  JOIN contacts ON contacts.tenant_id = terms.tenant_id AND contacts.id = terms.id
  WHERE terms.tenant_id = %s AND contacts.delete_time IS NULL LIMIT %s"""
 INSERT = """INSERT INTO contacts (tenant_id, id, version, create_time, update_time, owner, display_name,
  display_name_key, given_name, family_name, family_name_key, title, emails, phones, addresses, language_code,
  lifecycle_stage, tags, custom_fields, search_text)
  VALUES (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-INSERT_TERMS = """INSERT INTO terms (tenant_id, field, value, id)
- SELECT %s, given.field, given.value, %s FROM unnest(%s::text[], %s::text[]) AS given(field, value)
+INSERT_TERMS = """INSERT INTO terms (tenant_id, term, id) SELECT %s, given.term, %s FROM unnest(%s::text[]) AS given(term)
  ON CONFLICT DO NOTHING"""
 UPDATE = "UPDATE contacts SET title = %s, version = %s, update_time = %s WHERE tenant_id = %s AND id = %s"
 INSERT_CHANGE = """INSERT INTO change_pending (tenant_id, resource_name, version, event_type, before, after, subject,
@@ -111,8 +110,9 @@ class Yardstick(contact_service_pb2_grpc.ContactServiceServicer):
         tenant, size = self._tenant_id, request.page_size + 1
         with self._transaction() as tx:
             if request.filter:
-                field, value = request.filter.split(" = ")
-                rows = tx.execute(FILTER, (tenant, tenant, f"contacts.{field}", value.strip('"'), size)).fetchall()
+                field, value = request.filter.replace('"', "").split(" = ")
+                term = f"contacts.{field}={value}"
+                rows = tx.execute(FILTER, (tenant, tenant, term, size)).fetchall()
             elif request.page_token:
                 key, id = json.loads(base64.urlsafe_b64decode(request.page_token))
                 rows = tx.execute(LIST_AFTER, (tenant, key, uuid.UUID(id), size)).fetchall()
@@ -146,16 +146,13 @@ class Yardstick(contact_service_pb2_grpc.ContactServiceServicer):
             if answered:
                 return contact_pb2.Contact.FromString(answered[1])
             terms, match_terms = _terms(contact)
-            fields, values = zip(*match_terms, strict=True)
-            suspects = (list(fields), list(values), tenant, MAX_SUSPECTS)
-            if not request.allow_duplicates and tx.execute(SUSPECTS, suspects).fetchall():
+            if not request.allow_duplicates and tx.execute(SUSPECTS, (match_terms, tenant, MAX_SUSPECTS)).fetchall():
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, "there is somebody like it")
             id, now = uuid.UUID(bytes=os.urandom(16), version=4), dt.datetime.now(dt.UTC)
             contact.name, contact.owner, contact.etag = f"contacts/{id}", SUBJECT, "v1"
             contact.create_time = contact.update_time = now
             tx.execute(INSERT, _row(tenant, id, now, contact))
-            fields, values = zip(*sorted(terms | match_terms), strict=True)
-            tx.execute(INSERT_TERMS, (tenant, id, list(fields), list(values)))
+            tx.execute(INSERT_TERMS, (tenant, id, sorted({*terms, *match_terms})))
             self._record(tx, context, contact, "created", None, contact.SerializeToString(), request.request_id)
             self._mark(tx, [contact])
             tx.execute(KEEP_REQUEST, (*key, fingerprint, contact.SerializeToString()))
@@ -267,20 +264,20 @@ def _owner(name: str) -> uuid.UUID:
     return uuid.UUID(name.removeprefix("users/"))
 
 
-def _terms(contact: Any) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+def _terms(contact: Any) -> tuple[list[str], list[str]]:
     """Return the terms of a contact, and those that tell who may be the same."""
     emails = [one.address.lower() for one in contact.emails]
     phones = [one.number for one in contact.phones]
     family = contact.family_name.lower()
     words = " ".join(sorted(f"{contact.given_name} {contact.family_name}".lower().split()))
-    terms = {("contacts.emails.address", email) for email in emails}
-    terms |= {("contacts.phones.number", phone) for phone in phones}
-    terms |= {("contacts.tags", tag.lower()) for tag in contact.tags}
-    terms.add(("contacts.custom_fields.segment", contact.custom_fields["segment"].lower()))
-    match_terms = {("contacts.match.emails", email) for email in emails}
-    match_terms |= {("contacts.match.phones", f"{phone}|{family}") for phone in phones}
+    terms = [f"contacts.emails.address={email}" for email in emails]
+    terms += [f"contacts.phones.number={phone}" for phone in phones]
+    terms += [f"contacts.tags={tag.lower()}" for tag in contact.tags]
+    terms.append(f"contacts.custom_fields.segment={contact.custom_fields['segment'].lower()}")
+    match_terms = [f"contacts.match.emails={email}" for email in emails]
+    match_terms += [f"contacts.match.phones={phone}|{family}" for phone in phones]
     for one in contact.addresses:
-        match_terms.add(("contacts.match.display_name", f"{words}|{one.region_code}:{one.postal_code}".lower()))
+        match_terms.append(f"contacts.match.display_name={words}|{one.region_code}:{one.postal_code}".lower())
     return terms, match_terms
 
 
