@@ -25,8 +25,6 @@ _BY_KIND: dict[str, Any] = {
     "any": "example",
 }
 _NUMBERS = {"year": 2026, "month": 1, "day": 31, "nanos": 500_000_000}
-# The first pattern that is found in the name of a field.
-_NUMBERS = {"year": 2026, "month": 1, "day": 31, "nanos": 500_000_000}
 # The first pattern that is found in `message.field`, in lower case.
 _BY_NAME = (
     (r"email\w*\.address|\.\w*email\w*$", "anna.example@example.com"),
@@ -40,7 +38,7 @@ _BY_NAME = (
     (r"\.time_zone", "Europe/Berlin"),
     (r"\.postal_code", "10115"),
     (r"\.locality", "Berlin"),
-    (r"\.etag", "1"),
+    (r"\.etag", "v1"),
     (r"\.\w*token", "c2FtcGxl"),
     (r"\.key$", "10042"),
     (r"\.system$", "erp"),

@@ -69,7 +69,7 @@ def components() -> Json:
     return {
         "responses": {str(status): _error(status) for status in _ERRORS},
         "headers": {
-            "ETag": _header("The version of the resource, for If-Match.", '"1"'),
+            "ETag": _header("The version of the resource, for If-Match.", '"v1"'),
             "RateLimit": _header("What is left of the limit that is nearest.", '"client";r=199;t=1'),
             "RateLimit-Policy": _header("The limit that is nearest.", '"client";q=200;w=1'),
             "Retry-After": _header("How many seconds to wait.", "1"),

@@ -43,6 +43,7 @@ def post(gateway, body, *, path="/v1/accounts", verb="POST", headers=JSON):
         ({"createTime": 5}, "WRONG_TYPE", "account.create_time"),
         ({"customFields": []}, "WRONG_TYPE", "account.custom_fields"),
         ([], "WRONG_TYPE", "account"),
+        (b"null", "WRONG_TYPE", "account"),
         (b'{"displayName":"a","displayName":"b"}', "DUPLICATE_FIELD", "account.display_name"),
         (b'{"displayName":"a","display_name":"b"}', "DUPLICATE_FIELD", "account.display_name"),
         (b'{"customFields":{"a":{"b":1,"b":2}}}', "DUPLICATE_FIELD", "account.custom_fields.a.b"),

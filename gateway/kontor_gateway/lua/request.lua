@@ -9,6 +9,11 @@ local function check_body(method, body)
   else
     local field = MESSAGES[method.request][method.body]
     trail[1], level = field.name, 1
+    -- Inside of a message null stands for a field that is not set; a body has to be there.
+    if skip_space() == 110 then
+      read_literal("null")
+      wrong("an object", 110)
+    end
     read_field(field)
   end
   if skip_space() then malformed("something follows the value") end
