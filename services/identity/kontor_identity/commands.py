@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psycopg.errors
 import sqlalchemy as sa
 
 from kontor.identity.v1 import tenant_pb2, tenant_service_pb2, user_pb2
@@ -80,17 +81,27 @@ class Commands:
         tenant_id = self.find_tenant(slug)
         if tenant_id is None:
             raise NotFound(f"there is no tenant {slug}")
-        with self.database.write(tenant_id) as tx:
+        with self.database.read(tenant_id) as tx:
             if role_name.lower() == ADMIN.lower():
                 permissions = {"*": Scope.ALL}
             else:
                 permissions = merge(self._find_role(tx, role_name)[1])
-            name = self._find_user(tx, user_name)
-            if name is None:
-                email = user_name if "@" in user_name else f"{fold(user_name).replace(' ', '.')}@{slug}.example"
-                made = user_pb2.User(email=email, display_name=user_name)
-                name = self.founding.add_user(tx, _call(tenant_id), made).name
+        email = user_name if "@" in user_name else f"{fold(user_name).replace(' ', '.')}@{slug}.example"
+        try:
+            name = self._ensure_user(tenant_id, user_name, email)
+        except psycopg.errors.UniqueViolation:
+            # Somebody else who wants a token has made the user in this very moment.
+            name = self._ensure_user(tenant_id, user_name, email)
         return tenant_id, uuid.UUID(name.partition("/")[2]), permissions
+
+    def _ensure_user(self, tenant_id: uuid.UUID, user_name: str, email: str) -> str:
+        with self.database.write(tenant_id) as tx:
+            found = self._find_user(tx, user_name)
+            if found is not None:
+                return found
+            made = user_pb2.User(email=email, display_name=user_name)
+            name: str = self.founding.add_user(tx, _call(tenant_id), made).name
+        return name
 
     def _ensure_tenant(self, slug: str, display_name: str, new_id: uuid.UUID) -> uuid.UUID:
         found = self.find_tenant(slug)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy.schema import CreateTable
@@ -108,6 +109,14 @@ class TestCommands:
             assert answer.stdout.count(".") == 2
         assert command(dev, "token", "--tenant", "demo", "--role", "nonsense").returncode == 1
         assert "a new key signs from" in command(environment, "rotate-keys").stdout
+
+    def test_tokens_asked_for_at_the_same_time_are_for_one_user(self, platform):
+        def subject(number):
+            return platform.commands.subject("demo", "Member", f"Somebody {number // 8}")
+
+        with ThreadPoolExecutor(8) as pool:
+            subjects = list(pool.map(subject, range(40)))
+        assert len({user for _, user, _ in subjects}) == 5
 
     def test_serve_answers_http_and_ends_calmly(self, environment):
         process = subprocess.Popen([sys.executable, "-m", "kontor_identity", "serve"], env=environment)
