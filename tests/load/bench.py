@@ -34,7 +34,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,11 @@ class Bench:
         self._generator.receive("begins")
         before = {part: cpu_seconds(process) for part, process in target.processes.items()}
         self._generator.receive("ends")
-        worked = {part: cpu_seconds(process) - before[part] for part, process in target.processes.items()}
+        after = {part: cpu_seconds(process) for part, process in target.processes.items()}
+        worked = {
+            part: sum(seconds - before[part].get(pid, 0.0) for pid, seconds in pids.items())
+            for part, pids in after.items()
+        }
         result = self._generator.receive("result")
         worked["generator"] = result["worked"]
         memory = {part: memory_bytes(process) for part, process in target.processes.items()}
@@ -103,27 +107,23 @@ class Bench:
         return Row.of(title, target.path, callers, result, worked, memory)
 
 
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return the processor time of a process and its children; seconds."""
-    total = 0.0
+def cpu_seconds(process: psutil.Process) -> dict[int, float]:
+    """Return the processor time of a process and each of its children, which come and go, by process id; seconds."""
+    found = {}
     for one in (process, *process.children(recursive=True)):
-        try:
+        with suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+            found[one.pid] = times.user + times.system
+    return found
 
 
 def memory_bytes(process: psutil.Process) -> int:
     """Return the memory of a process and its children; what several share is counted once, where the system tells."""
     total = 0
     for one in (process, *process.children(recursive=True)):
-        try:
+        with suppress(psutil.NoSuchProcess):
             used = one.memory_full_info()
-        except psutil.NoSuchProcess:
-            continue
-        total += getattr(used, "pss", used.rss)
+            total += getattr(used, "pss", used.rss)
     return total
 
 

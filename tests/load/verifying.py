@@ -53,7 +53,7 @@ def verify(platform: Instance, names: list[str], yardsticks: list[str]) -> None:
                 request = pb.CreateContactRequest(contact=stored, request_id=str(uuid.uuid4()), allow_duplicates=True)
                 copy = caller("CreateContact", request)
                 try:
-                    _same(_stored(connection, name), _stored(connection, copy.name))
+                    _same(_stored(connection, name), _stored(connection, copy.name), name)
                 finally:
                     service("DeleteContact", pb.DeleteContactRequest(name=copy.name))
         for operation in (
@@ -66,12 +66,12 @@ def verify(platform: Instance, names: list[str], yardsticks: list[str]) -> None:
 def _agree(method: str, request: Any, service: Caller, others: list[Caller]) -> None:
     expected = _comparable(service(method, request))
     for other in others:
-        _same(expected, _comparable(other(method, request)))
+        _same(expected, _comparable(other(method, request)), f"{method}({request})")
 
 
-def _same(expected: Any, found: Any) -> None:
+def _same(expected: Any, found: Any, what: str) -> None:
     if found != expected:
-        raise AssertionError(f"{found}\ninstead of\n{expected}")
+        raise AssertionError(f"{what}: {found}\ninstead of\n{expected}")
 
 
 def _comparable(answer: Any) -> Any:

@@ -1,0 +1,39 @@
+"""The figures of the bench: how they are summed up, not what they are."""
+
+import pytest
+
+from tests.load.report import Row, line, ratio_documents, ratios
+
+
+def row(path, rate, operation="get", cpu=1.0, **changes):
+    result = {"seconds": [0.001 * n for n in range(1, 101)], "elapsed": 100 / rate, "errors": {}, "bytes": 5000}
+    return Row.of(operation, path, 8, result | changes, {"service": cpu}, {"service": 70_000_000})
+
+
+class TestRow:
+    def test_figures_are_of_one_request_when_summed_up(self):
+        made = row("gRPC", 500.0, cpu=0.2)
+        assert (made.rate, made.bytes, made.cpu["service"], made.memory["service"]) == (500.0, 50.0, 2.0, 70.0)
+        assert (made.p50, made.p95, made.p99) == pytest.approx((51.0, 96.0, 100.0))
+
+    def test_figures_are_zero_when_nothing_was_answered(self):
+        made = row("gRPC", 1.0, seconds=[], bytes=0, errors={"UNAVAILABLE": 3})
+        assert (made.rate, made.p99) == (0.0, 0.0)
+        assert " 3 " in line(made, None)
+
+
+class TestRatios:
+    def test_the_service_is_compared_with_both_yardsticks(self):
+        [found] = ratio_documents([row("bare", 1000.0), row("bare, piped", 2000.0), row("gRPC", 500.0, cpu=3.0)])
+        assert (found["to_bare"], found["to_piped"], found["cpu_to_bare"]) == (0.5, 0.25, 3.0)
+
+    def test_what_falls_short_is_named(self):
+        rows = [row("bare", 1000.0), row("bare, piped", 1000.0)]
+        assert ratios([*rows, row("gRPC", 499.0)]).endswith("below it: get x8")
+        assert ratios([*rows, row("gRPC", 501.0)]).endswith("all above it")
+
+    def test_other_operations_are_promised_nothing(self):
+        rows = [
+            row(path, rate, "update one field") for path, rate in (("bare", 9.0), ("bare, piped", 9.0), ("gRPC", 1.0))
+        ]
+        assert ratios(rows).endswith("all above it")
