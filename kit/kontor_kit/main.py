@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kontor_kit import logs, requests
+from prometheus_client import Gauge
+
+from kontor_kit.changes.sequencer import Sequencer
+from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
 from kontor_kit.metrics import Metrics
@@ -91,7 +95,8 @@ def serve(service: Service, settings: Settings) -> int:
         call_path(service, runtime),
         service.servicers(runtime),
         checks={"database": runtime.database.is_reachable},
-        parts=[*service.parts(runtime)],
+        parts=[runtime.waker, *service.parts(runtime)],
+        drainers=[runtime.waker.release],
         closers=[runtime.database.close],
     ).run()
     return 0
@@ -122,7 +127,11 @@ def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
     """The jobs that every service has which keeps the kit's tables."""
     if service.metadata is None:
         return []
-    return [("purge-requests", lambda stopping: requests.purge(runtime.database, stopping))]
+    lag = Gauge("kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry)
+    return [
+        ("purge-requests", lambda stopping: requests.purge(runtime.database, stopping)),
+        ("sequence-changes", Sequencer(service.metadata, runtime.database, lag).run),
+    ]
 
 
 def migrate(service: Service, settings: Settings) -> int:
@@ -137,7 +146,8 @@ def migrate(service: Service, settings: Settings) -> int:
 def _runtime(settings: Settings, database_url: str) -> Runtime:
     database = Database(database_url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
     database.open()
-    return Runtime(settings=settings, database=database, metrics=Metrics(f"kontor-{settings.service}"))
+    metrics = Metrics(f"kontor-{settings.service}")
+    return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(database_url))
 
 
 class Jobs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import uuid
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ class Principal:
     teams: frozenset[uuid.UUID] = frozenset()
     client_id: str = ""
     """The OAuth client the token was issued to."""
+    expires: float = math.inf
+    """When the token ends, in seconds since 1970."""
     actor: str = ""
     """Who acts on behalf of the subject (`act` of RFC 8693); empty where nobody does."""
     subject_id: uuid.UUID = field(init=False)

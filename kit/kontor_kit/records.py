@@ -181,8 +181,18 @@ class Records:
     def reach(self, call: Call) -> Reach:
         """Return what the caller may see: what the permission to read reaches, or without it the method's own."""
         principal = principal_of(call)
-        scope = principal.scope(self._read_permission) if self._read_permission else None
-        return Reach(principal, scope or self.scope(call))
+        return Reach(principal, self.read_scope(principal) or self.scope(call))
+
+    def read_scope(self, principal: Principal) -> Scope | None:
+        """Return how far the permission to read records of this resource reaches; None where there is none."""
+        return principal.scope(self._read_permission) if self._read_permission else None
+
+    def require_readable(self, tx: Transaction, call: Call, name: str, field: str) -> None:
+        """Raise NotFound where the caller may not read the record `name`, or PermissionDenied where none at all."""
+        id = parse_name(name, self.RESOURCE.pattern, field)
+        scope = self.scope(call, self._read_permission)
+        if self.store.get_one(tx, Reach(principal_of(call), scope), id, ("name",)) is None:
+            raise self.not_found(name)
 
     def scope(self, call: Call, permission: str = "") -> Scope:
         """Return how far the method's permission reaches, or another one; raises PermissionDenied without it."""

@@ -35,6 +35,8 @@ class Resource:
     scope: ScopeRule = field(default_factory=OwnerScope)
     conflicts: dict[str, str] = field(default_factory=dict)
     """What to answer where a unique index is violated: the index's name to a sentence."""
+    events: tuple[str, ...] = ("created", "updated", "deleted", "undeleted")
+    """What can happen to a record; the last part of the types of its events."""
 
     @cached_property
     def descriptor(self) -> Descriptor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kontor_kit.changes.waking import Waker
 from kontor_kit.calls import CallPath, Servicer, Verifier
 from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
@@ -29,6 +30,8 @@ class Runtime:
     database: Database
     """As the app role in serve, as the system role in work."""
     metrics: Metrics
+    waker: Waker
+    """Wakes those who wait for changes."""
 
     def page_tokens(self) -> PageTokens:
         """Return what seals and opens page tokens."""

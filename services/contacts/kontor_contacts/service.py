@@ -10,10 +10,15 @@ from kontor_contacts.contacts.api import Contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
+from kontor.contacts.v1 import change_service_pb2
 from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.custom_fields import FieldType
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 
 
 def service() -> Service:
@@ -36,7 +41,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         peers=runtime.settings.peers,
         formats={FieldType.EMAIL: rules.email, FieldType.PHONE: rules.phone, FieldType.URL: rules.website},
     )
-    return [
+    resources = [
         Accounts(shared),
         AddressStatuses(shared),
         Affiliations(shared),
@@ -44,3 +49,5 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         CustomFieldDefinitions(shared),
         SavedViews(shared),
     ]
+    log = ChangeLog(metadata, "contacts.kontor", resources)
+    return [*resources, ChangeServicer(_CHANGES, shared, log, runtime.waker)]
