@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from kontor_kit import logs, requests
 from prometheus_client import Gauge
 
+from kontor_kit.changes import upkeep
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
@@ -33,7 +34,8 @@ KONTOR_DRAIN_SECONDS, then the process exits with 0.
 def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
     service = load_service()
-    commands = {**_standard(service), **service.commands}
+    kept = upkeep.commands(service) if service.metadata is not None else {}
+    commands = {**_standard(service), **kept, **service.commands}
     parser = _parser(name, service, commands)
     arguments = parser.parse_args(argv)
     command = commands[arguments.command]

@@ -93,6 +93,7 @@ class ChangeLog:
             .order_by(log.c.position.desc())
             .limit(size)
         )
+        self._newest = Statement(own.where(log.c.position < after).order_by(log.c.position.desc()).limit(size))
         earliest = sa.select(sa.func.min(log.c.position)).scalar_subquery()
         self._state = Statement(
             sa.select(state.c.position, state.c.incarnation, sa.func.coalesce(earliest, state.c.position + 1))
@@ -110,6 +111,11 @@ class ChangeLog:
         """Return the changes of one record before `before_position`, the newest first."""
         parameters = {"tenant": tx.tenant_id, "name": name, "after": before_position, "size": size}
         return [Entry(*row) for row in tx.run(self._of_record, parameters)]
+
+    def newest(self, tx: Transaction, before_position: int, size: int) -> list[Entry]:
+        """Return the changes of the tenant before `before_position`, the newest first, whoever may read them."""
+        parameters = {"tenant": tx.tenant_id, "after": before_position, "size": size}
+        return [Entry(*row) for row in tx.run(self._newest, parameters)]
 
     def readable(self, tx: Transaction, call: Call, entries: Sequence[Entry]) -> list[Entry]:
         """Return the entries of the records that the caller may read, by the path that every read takes."""

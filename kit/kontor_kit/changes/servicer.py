@@ -16,7 +16,8 @@ from kontor_kit import pages
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.changes.reader import ChangeLog, LogState, Wanted
 from kontor_kit.changes.waking import Waker
-from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from kontor_kit.db import Transaction
+from kontor_kit.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unauthenticated
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Page, Reach
@@ -63,22 +64,30 @@ class ChangeServicer:
     # The history of a record.
 
     def list_changes(self, request: Any, call: Call) -> Any:
-        """Return a page of what happened to a record, the newest first."""
+        """Return a page of what happened to a record, or to all of them, the newest first."""
         size = pages.page_size(request.page_size)
         arguments = (call.method.full_name, str(principal_of(call).tenant_id), request.parent)
         before = self._shared.page_tokens.open(request.page_token, arguments)[0] if request.page_token else _LAST
-        records = self._log.resources.get(request.parent.partition("/")[0])
-        if records is None:
-            raise InvalidArgument(("parent", "must be the name of a record of this service"))
         with self._shared.database.read(principal_of(call).tenant_id) as tx:
-            # Whoever may read the record may read what happened to it.
-            records.require_readable(tx, call, request.parent, "parent")
-            entries = self._log.of_record(tx, request.parent, before, size + 1)
-        changes = [self._log.message(entry, values=True) for entry in entries[:size]]
+            if request.parent:
+                self._require_readable(tx, call, request.parent)
+                entries = self._log.of_record(tx, request.parent, before, size + 1)
+                told = entries[:size]
+            else:
+                entries = self._log.newest(tx, before, size + 1)
+                told = self._log.readable(tx, call, entries[:size])
+        changes = [self._log.message(entry, values=True) for entry in told]
         response = history_pb2.ListChangesResponse(changes=changes)
         if len(entries) > size:
             response.next_page_token = self._shared.page_tokens.seal(arguments, [entries[size - 1].position])
         return response
+
+    def _require_readable(self, tx: Transaction, call: Call, name: str) -> None:
+        """Whoever may read the record may read what happened to it."""
+        records = self._log.resources.get(name.partition("/")[0])
+        if records is None:
+            raise InvalidArgument(("parent", "must be the name of a record of this service"))
+        records.require_readable(tx, call, name, "parent")
 
     # The stream.
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import grpc
+import psycopg
 import pytest
 
 from kontor.changes.v1 import stream_pb2
@@ -11,7 +12,9 @@ from kontor.contacts.v1 import account_pb2
 from kontor_contacts.service import service
 from kontor_contacts.tables import metadata
 from kontor_kit.changes.sequencer import Sequencer
+from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.db import Database
+from kontor_kit.testing import answer
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,17 @@ def test_history_is_not_found_by_who_may_not_read_the_record(contacts, sequence)
     assert without.refusal("ListChanges", parent=account.name).code is grpc.StatusCode.PERMISSION_DENIED
 
 
+def test_audit_trail_has_all_records_that_the_caller_may_read(contacts, sequence):
+    anna = contacts.caller()
+    names = [create(anna, f"Account {number}").name for number in range(3)]
+    own = anna.colleague("contacts.changes.read:all", "contacts.accounts.*:own")
+    names.append(create(own, "Own").name)
+    contacts.caller()("CreateAccount", account={"display_name": "Another tenant's"})
+    sequence()
+    assert [change.resource_name for change in anna("ListChanges").changes] == names[::-1]
+    assert [change.resource_name for change in own("ListChanges").changes] == names[3:]
+
+
 def test_subscriber_goes_on_from_a_position_without_gap_or_repeat(contacts, sequence):
     anna = contacts.caller()
     names = [create(anna, f"Account {number}").name for number in range(10)]
@@ -190,3 +204,115 @@ def test_stream_ends_when_the_token_does(contacts):
     with pytest.raises(grpc.RpcError) as error:
         subscription.next_change()
     assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.fixture
+def upkeep(contacts):
+    database = Database(contacts.database.settings().system_database_url, pool_size=2)
+    database.open()
+    yield Upkeep(metadata, database)
+    database.close()
+
+
+def test_chain_verifies_also_after_redaction(contacts, sequence, upkeep):
+    anna = contacts.caller()
+    account = create(anna, "To be forgotten")
+    other = create(anna, "To be kept")
+    anna("UpdateAccount", account={"name": account.name, "industry": "steel"})
+    sequence()
+    (verdict,) = upkeep.verify(anna.tenant)
+    assert (verdict.changes, verdict.redacted, verdict.broken_at) == (3, 0, None)
+    assert upkeep.redact(anna.tenant, account.name) == 2
+    (verdict,) = upkeep.verify(anna.tenant)
+    assert (verdict.changes, verdict.redacted, verdict.broken_at) == (3, 2, None)
+    assert all(change.redacted and not change.fields for change in anna("ListChanges", parent=account.name).changes)
+    assert anna("ListChanges", parent=other.name).changes[0].fields
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE change_log SET subject = 'users/somebody-else' WHERE position = %(middle)s",
+        "UPDATE change_log SET after = after || 'x'::bytea WHERE position = %(middle)s",
+        "DELETE FROM change_log WHERE position = %(middle)s",
+        "DELETE FROM change_log WHERE position = %(last)s",
+    ],
+)
+def test_tampering_is_found(contacts, sequence, upkeep, tampering):
+    anna = contacts.caller()
+    for number in range(3):
+        create(anna, f"Account {number}")
+    sequence()
+    positions = [row["position"] for row in upkeep.rows(anna.tenant)]
+    with psycopg.connect(contacts.database.settings().owner_database_url) as connection:
+        connection.execute(tampering, {"middle": positions[1], "last": positions[2]})
+    (verdict,) = upkeep.verify(anna.tenant)
+    assert verdict.broken_at is not None
+
+
+def test_position_of_another_incarnation_asks_for_a_snapshot(serve):
+    contacts = serve(service())
+    anna = contacts.caller()
+    first = Subscription(anna)
+    position = first.next().position
+    first.cancel()
+    database = Database(contacts.database.settings().system_database_url, pool_size=2)
+    database.open()
+    Upkeep(metadata, database).restored()
+    database.close()
+    with pytest.raises(grpc.RpcError) as error:
+        Subscription(anna, position=position).next()
+    refused = answer(error.value)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "POSITION_OF_ANOTHER_INCARNATION")
+
+
+def test_late_commit_is_told_after_the_earlier_ones_and_order_holds_per_record(contacts, sequence):
+    """A writer that took its number early and commits late, and an open transaction in another database."""
+    anna = contacts.caller()
+    account = create(anna, "0")
+    settings = contacts.database.settings()
+    with psycopg.connect(settings.owner_database_url) as late:
+        row = late.execute("SELECT * FROM change_pending LIMIT 0").description
+        assert row
+        late.execute(
+            "INSERT INTO change_pending (tenant_id, resource_name, version, event_type, after, subject)"
+            " VALUES (%s, %s, 1, 'kontor.contacts.v1.account.created', '', 'users/x')",
+            (anna.tenant, "accounts/00000000-0000-7000-8000-000000000001"),
+        )
+        for number in range(1, 4):
+            anna("UpdateAccount", account={"name": account.name, "display_name": str(number)})
+        sequence()
+        assert [change.version for change in anna("ListChanges", parent=account.name).changes] == [4, 3, 2, 1]
+    sequence()
+    database = Database(settings.system_database_url, pool_size=2)
+    database.open()
+    rows = list(Upkeep(metadata, database).rows(anna.tenant))
+    database.close()
+    assert [row["version"] for row in rows if row["resource_name"] == account.name] == [1, 2, 3, 4]
+    assert rows[-1]["subject"] == "users/x"
+    assert len({row["position"] for row in rows}) == 5
+
+
+def test_two_sequencers_leave_no_gap_and_no_repeat(contacts):
+    anna = contacts.caller()
+    for number in range(40):
+        create(anna, f"Account {number}")
+    databases = [Database(contacts.database.settings().system_database_url, pool_size=2) for _ in range(3)]
+    for database in databases:
+        database.open()
+    sequencers = [Sequencer(metadata, database) for database in databases]
+
+    def work(sequencer):
+        for _ in range(30):
+            sequencer.advance()
+
+    threads = [threading.Thread(target=work, args=(sequencer,)) for sequencer in sequencers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    upkeep = Upkeep(metadata, databases[0])
+    assert len(list(upkeep.rows(anna.tenant))) == 40
+    assert all(verdict.broken_at is None for verdict in upkeep.verify(anna.tenant))
+    for database in databases:
+        database.close()
