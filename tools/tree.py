@@ -5,14 +5,13 @@ Usage: python -m tools.tree
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from tools import declared
 
 GENERATED = re.compile(r"(_pb2(_grpc)?\.pyi?|\.binpb|uv\.lock|\.egg-info/.*|\.pyc)$")
 # They say nothing of what is inside, and collect whatever has no better place.
@@ -62,53 +61,13 @@ def registrations(root: Path, services: set[str]) -> list[str]:
     return found
 
 
-def undeclared(code: Iterable[str], requirements: Iterable[str], providers: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the top-level packages that the modules import and no requirement provides.
-
-    A package that `providers` does not list is provided by the distribution of its name.
-
-    What is not declared is there on a developer's machine, because everything is, and missing in the image.
-    """
-    declared = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in requirements}
-    found = set()
-    for node in (node for module in code for node in ast.walk(ast.parse(module))):
-        if isinstance(node, ast.Import):
-            imported = {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imported = {node.module.partition(".")[0]}
-        else:
-            continue
-        found |= {
-            name
-            for name in imported - sys.stdlib_module_names
-            if not declared & {each.lower().replace("_", "-") for each in providers.get(name, (name,))}
-        }
-    return sorted(found)
-
-
-def imports(root: Path) -> list[str]:
-    """Say which distribution imports what it does not declare."""
-    providers = {**packages_distributions(), "kontor": ["kontor-protos"], "buf": ["kontor-protos"]}
-    found = []
-    for path in [root / "kit", root / "gateway", root / "dev", *root.glob("services/*")]:
-        if not (path / "pyproject.toml").exists():
-            continue
-        project = tomllib.loads((path / "pyproject.toml").read_text())["project"]
-        package = path / project["name"].replace("-", "_")
-        code = [module.read_text() for module in package.rglob("*.py")]
-        extras = [line for extra in project.get("optional-dependencies", {}).values() for line in extra]
-        missing = undeclared(code, [project["name"], *project["dependencies"], *extras], providers)
-        found += [f"{path.relative_to(root)}/pyproject.toml does not declare what provides {name}" for name in missing]
-    return found
-
-
 def main() -> None:
     """Exit with all that is wrong."""
     root = Path(__file__).parent.parent
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True).stdout
     files = [path for path in listing.split("\0") if path and (root / path).is_file()]
     services = {path.parent.name for path in root.glob("services/*/pyproject.toml")}
-    found = registrations(root, services) + imports(root)
+    found = registrations(root, services) + declared.problems(root)
     for path in files:
         found += names(path)
         if path.endswith(".py"):

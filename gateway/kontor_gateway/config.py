@@ -101,6 +101,8 @@ def _connection_manager(options: Options) -> Json:
         "generate_request_id": True,
         "always_set_request_id_in_response": True,
         "request_headers_timeout": "10s",
+        # A GET of a batch has a thousand names in its URL.
+        "max_request_headers_kb": 256,
         "stream_idle_timeout": f"{options.stream_idle_seconds}s",
         "common_http_protocol_options": {"idle_timeout": "3600s", "headers_with_underscores_action": "DROP_HEADER"},
         "http2_protocol_options": {

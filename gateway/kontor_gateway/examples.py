@@ -24,7 +24,9 @@ _BY_KIND: dict[str, Any] = {
     "array": [],
     "any": "example",
 }
+_NUMBERS = {"year": 2026, "month": 1, "day": 31, "nanos": 500_000_000}
 # The first pattern that is found in the name of a field.
+_NUMBERS = {"year": 2026, "month": 1, "day": 31, "nanos": 500_000_000}
 # The first pattern that is found in `message.field`, in lower case.
 _BY_NAME = (
     (r"email\w*\.address|\.\w*email\w*$", "anna.example@example.com"),
@@ -110,7 +112,7 @@ class Examples:
 
     def _number(self, field: Field) -> int:
         rules = getattr(field.rules, field.rules.WhichOneof("type") or "int32")
-        value = 50
+        value = _NUMBERS.get(field.name, 50)
         if rules.HasField("gte"):
             value = max(value, rules.gte)
         return min(value, rules.lte) if rules.HasField("lte") else value

@@ -32,6 +32,7 @@ def http_filters(
         _filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": options.max_request_bytes}),
         _filter("lua", "lua.v3.Lua", _inline(request_lua)),
         _filter("grpc_json_transcoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder", _transcoder(contract, options)),
+        _filter("header_mutation", "header_mutation.v3.HeaderMutation", _original_path()),
         _filter("router", "router.v3.Router", {"suppress_envoy_headers": True}),
     ]
 
@@ -71,6 +72,14 @@ def _jwt(issuer: str, audience: str, jwks_url: str) -> Json:
         "jwt_cache_config": {"jwt_cache_size": 1000, "jwt_max_token_size": 8192},
     }
     return {"providers": {"kontor": provider}, "requirement_map": {"token": {"provider_name": "kontor"}}}
+
+
+def _original_path() -> Json:
+    """The header by which the transcoder tells the services the URL: no query, which may be too long for metadata."""
+    header = {"key": "x-envoy-original-path", "value": "%PATH(NQ:ORIG):1000%"}
+    return {
+        "mutations": {"request_mutations": [{"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS"}}]}
+    }
 
 
 def _transcoder(contract: Contract, options: Options) -> Json:

@@ -9,11 +9,12 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "gateway.kontor"
-REPLIED = "x-kontor-replied"
-"""Set on a request by the request filter where it has written the answer, in the right form, itself."""
-
 _TRANSCODED = "x-envoy-original-path"
 """Set on a request by the transcoder, which also makes gRPC of its content type: the caller is one of REST."""
+_IS_ANSWERED = {
+    "matcher": {"filter": "kontor", "path": [{"key": "is_answered"}], "value": {"bool_match": True}},
+    "match_if_key_not_found": False,
+}
 _ENVOY_TEXT = "%LOCAL_REPLY_BODY%"
 
 
@@ -33,7 +34,7 @@ class Reply(NamedTuple):
 
 
 REPLIES = (
-    Reply(400, "INVALID_ARGUMENT", "MALFORMED_REQUEST", _ENVOY_TEXT),
+    Reply(400, "INVALID_ARGUMENT", "MALFORMED_REQUEST", f"The request is malformed. {_ENVOY_TEXT}"),
     Reply(401, "UNAUTHENTICATED", "UNAUTHENTICATED", _ENVOY_TEXT),
     # The gateway decides over tokens only: this is a token for another audience.
     Reply(403, "UNAUTHENTICATED", "UNAUTHENTICATED", _ENVOY_TEXT, becomes=401),
@@ -54,11 +55,12 @@ REPLIES = (
 
 def local_reply_config() -> dict[str, Any]:
     """The `local_reply_config` of the HTTP connection manager; the first mapper that fits is taken."""
-    mappers: list[dict[str, Any]] = []
+    # What the request filter has answered is in the right form already.
+    mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _IS_ANSWERED}}]
     for reply in REPLIES:
         mappers.append(_json_mapper(reply, _has_header(_TRANSCODED)))
         mappers.append(_grpc_mapper(reply))
-        mappers.append(_json_mapper(reply, _is_grpc(invert=True), _has_header(REPLIED, invert=True)))
+        mappers.append(_json_mapper(reply, _is_grpc(invert=True)))
     return {"mappers": mappers}
 
 
@@ -70,7 +72,7 @@ def _grpc_mapper(reply: Reply) -> dict[str, Any]:
         "filter": _all(_status(reply.http), _is_grpc(invert=False)),
         "status_code": reply.becomes or reply.http,
     }
-    if reply.message != _ENVOY_TEXT:
+    if _ENVOY_TEXT not in reply.message:
         # The details repeat the message, which must therefore be known beforehand.
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.ErrorInfo(reason=reply.reason, domain=DOMAIN))
@@ -110,8 +112,8 @@ def _is_grpc(*, invert: bool) -> dict[str, Any]:
     return {"header_filter": {"header": match | {"treat_missing_header_as_empty": True}}}
 
 
-def _has_header(name: str, *, invert: bool = False) -> dict[str, Any]:
-    return {"header_filter": {"header": {"name": name, "present_match": True, "invert_match": invert}}}
+def _has_header(name: str) -> dict[str, Any]:
+    return {"header_filter": {"header": {"name": name, "present_match": True}}}
 
 
 def header(name: str, value: str) -> dict[str, Any]:

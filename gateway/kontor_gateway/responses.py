@@ -40,6 +40,7 @@ _ERRORS: dict[int, tuple[int, str, str, str]] = {
     ),
     422: (3, "IDEMPOTENCY_KEY_REUSED", "the key was used before", "The Idempotency-Key came with another request."),
     429: (8, "RATE_LIMITED", "There were too many requests.", "There were too many requests (RESOURCE_EXHAUSTED)."),
+    431: (3, "HEADERS_TOO_LARGE", "The headers of the request are too large.", "URL and headers are too large."),
     500: (13, "INTERNAL", "Something went wrong.", "Something went wrong (INTERNAL)."),
     503: (14, "SERVICE_UNAVAILABLE", "The service cannot be reached.", "Try again later (UNAVAILABLE)."),
     504: (4, "DEADLINE_EXCEEDED", "The service took too long to answer.", "It took too long (DEADLINE_EXCEEDED)."),
@@ -48,7 +49,7 @@ _ERRORS: dict[int, tuple[int, str, str, str]] = {
 
 def error_statuses(method: Method, binding: Binding, headers: set[str]) -> list[int]:
     """The statuses that a call can fail with; `headers` are the header parameters that it takes."""
-    statuses = {400, 404, 429, 500, 503, 504}
+    statuses = {400, 404, 429, 431, 500, 503, 504}
     if not method.is_public:
         statuses |= {401, 403}
     if binding.verb != "GET":
@@ -79,14 +80,18 @@ def components() -> Json:
                 "Makes a repetition of this call return the first answer, for 24 hours.",
                 {"type": "string", "minLength": 1, "maxLength": 128},
             ),
-            IF_MATCH: _parameter(IF_MATCH, "The ETag that the resource must still have.", {"type": "string"}),
+            IF_MATCH: _parameter(
+                IF_MATCH,
+                "The ETag that the resource must still have.",
+                {"type": "string", "minLength": 1, "maxLength": 128},
+            ),
         },
     }
 
 
 def _error(status: int) -> Json:
     code, reason, message, description = _ERRORS[status]
-    domain = "gateway.kontor" if status in (401, 413, 415, 429, 503, 504) else "contacts.kontor"
+    domain = "gateway.kontor" if status in (401, 413, 415, 429, 431, 503, 504) else "contacts.kontor"
     details: list[Json] = [{"@type": _INFO, "reason": reason, "domain": domain}]
     if status == 400:
         violation = {"field": "display_name", "description": "must not be empty"}

@@ -95,7 +95,6 @@ def _rest(method: Method, binding: Binding, limits: RateLimits, options: Options
         "name": method.full_name,
         "match": _match(binding.template) | {"headers": [verb]},
         "route": _action(method, options),
-        "request_headers_to_remove": ["cookie"],
         "metadata": {"filter_metadata": {"envoy.filters.http.lua": {"method": route_key(method, binding)}}},
         "typed_per_filter_config": _access(method, limits),
     }

@@ -33,7 +33,7 @@ _KINDS: dict[str, Json] = {
     "uint64": {"type": "string", "format": "uint64", "pattern": "^[0-9]{1,20}$"},
     "timestamp": {"type": "string", "format": "date-time"},
     "duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
-    "mask": {"type": "string"},
+    "mask": {"type": "string", "pattern": "^[A-Za-z0-9_.,*]*$"},
     "struct": {"type": "object", "additionalProperties": True},
     "array": {"type": "array"},
     "any": {},

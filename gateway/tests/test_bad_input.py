@@ -95,6 +95,7 @@ def test_refuses_malformed_json(gateway, body):
         ("pageSize=1&page_size=1", "DUPLICATE_PARAMETER", "page_size"),
         ("pageSize.x=1", "UNKNOWN_PARAMETER", "pageSize.x"),
         ("=1", "UNKNOWN_PARAMETER", ""),
+        ("readMask=a(b", "WRONG_TYPE", "read_mask"),
     ],
 )
 def test_names_the_parameter(gateway, query, reason, field):
@@ -184,9 +185,19 @@ def test_refuses_a_body_that_is_too_large(gateway):
 
 
 def test_refuses_headers_that_are_too_large(gateway):
-    answer = gateway.call("GET", "/v1/accounts", headers={"x": "y" * 100_000})
+    answer = gateway.call("GET", "/v1/accounts", headers={"x": "y" * 300_000})
     assert answer.status_code == 431
     assert details(answer)["ErrorInfo"]["reason"] == "HEADERS_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Idempotency-Key", ""), ("Idempotency-Key", "k" * 129), ("If-Match", b"\xe9")]
+)
+def test_refuses_headers_that_cannot_be_passed_on(gateway, name, value):
+    answer = gateway.call("DELETE", "/v1/accounts/a", headers={name: value})
+    assert answer.status_code == 400
+    assert violated(answer) == name
+    assert not gateway.upstream.calls
 
 
 SCALARS = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)

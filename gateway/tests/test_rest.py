@@ -179,6 +179,18 @@ class TestHeaders:
         assert not [name for name in metadata if name.startswith("x-kontor-") or name == "cookie"]
         assert "x-envoy-upstream-rq-timeout-ms" not in metadata
 
+    def test_headers_that_grpc_does_not_allow_do_no_harm(self, gateway):
+        sent = {"x!y#z": "1", "some-bin": "???", "user-agent": b"\xe9", "other": "a\tb"}
+        assert gateway.call("GET", "/v1/accounts", headers=sent).status_code == 200
+        assert not sent.keys() & gateway.upstream.calls[-1].metadata.keys() - {"user-agent"}
+
+    def test_urls_may_be_long(self, gateway):
+        names = "&".join(f"names=accounts%2F0198c0de-7a2b-7c3d-8e4f-{number:012}" for number in range(1000))
+        assert gateway.call("GET", f"/v1/accounts:batchGet?{names}").status_code == 200
+        call = gateway.upstream.calls[-1]
+        assert len(call.request.names) == 1000
+        assert call.metadata["x-envoy-original-path"] == "/v1/accounts:batchGet"
+
     def test_a_trace_is_begun_when_there_is_none(self, gateway):
         answer = gateway.call("GET", "/v1/accounts")
         version, trace, span, flags = gateway.upstream.calls[-1].metadata["traceparent"].split("-")

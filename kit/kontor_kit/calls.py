@@ -92,18 +92,14 @@ class Call:
     """Who calls; None for a public method."""
     scope: Scope | None = None
     """How far the method's permission reaches for the caller; None where the method needs none."""
+    request_id: str = ""
+    """The `Idempotency-Key` that came along, or the request's `request_id`, which counts more; empty without."""
     deadline: float = math.inf
     """When the answer must be there, on the clock of `time.monotonic`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     context: grpc.ServicerContext | None = None
     headers: dict[str, str] = field(default_factory=dict)
     """What is sent ahead of the answer."""
-
-    @property
-    def request_id(self) -> str:
-        """The `Idempotency-Key` that came along; empty where none did."""
-        value: str = self.metadata.get("idempotency-key", "")
-        return value
 
     @property
     def if_match(self) -> str:
@@ -254,7 +250,8 @@ class CallPath:
         # Never reset: grpcio runs every call in a context (of contextvars) of its own.
         current_trace.set(trace)
         current_deadline.set(deadline)
-        return Call(spec, trace, deadline=deadline, metadata=metadata, context=context)
+        request_id: str = metadata.get("idempotency-key", "")
+        return Call(spec, trace, request_id=request_id, deadline=deadline, metadata=metadata, context=context)
 
     def _admit(self, call: Call, data: bytes) -> Message:
         """Let the caller in and return the request, checked. Nothing of it is looked at before."""

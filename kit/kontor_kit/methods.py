@@ -75,14 +75,18 @@ class ResourceServicer(Records):
 
         def run(request: Any, call: Call) -> Any:
             only_try = can_try and request.validate_only
-            request_id = "" if only_try else (repeatable and request.request_id) or call.request_id
+            if repeatable and request.request_id:
+                call.request_id = request.request_id
+            request_id = "" if only_try else call.request_id
             try:
                 with (database.trial if only_try else database.write)(tenant_of(call)) as tx:
                     if not request_id or spec.permission == PUBLIC:
                         return serve(request, call, tx)
                     attempt = requests.begin(tx, call, request, request_id)
                     if attempt.answer is not None:
-                        return spec.output.FromString(attempt.answer)
+                        answer = spec.output.FromString(attempt.answer)
+                        self.tell_etag(call, getattr(answer, self.RESOURCE.singular, answer))
+                        return answer
                     response = serve(request, call, tx)
                     requests.keep(tx, attempt, response)
                     return response

@@ -280,10 +280,15 @@ class Records:
     def shown(self, tx: Transaction, call: Call, record: Any, paths: tuple[str, ...] = ()) -> Any:
         """Return a record as the caller is to see it: decorated, with its etag in a header, pruned to `paths`."""
         self.decorate(tx, [record])
-        if record.etag:
-            call.set_header("etag", f'"{record.etag}"')
+        self.tell_etag(call, record)
         masks.prune(record, paths)
         return record
+
+    @staticmethod
+    def tell_etag(call: Call, record: Any) -> None:
+        """Send the etag of the record that is answered with in a header."""
+        if etag := getattr(record, "etag", ""):
+            call.set_header("etag", f'"{etag}"')
 
     def conflict(self, error: psycopg.errors.UniqueViolation) -> KontorError:
         """Return the error that callers see where a unique index was violated; raises it where nobody foresaw it."""

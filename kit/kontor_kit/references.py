@@ -17,8 +17,9 @@ from google.protobuf.descriptor import Descriptor
 
 from kontor_kit.calls import Call
 from kontor_kit.clients import connect
-from kontor_kit.errors import Unavailable, Violation
-from kontor_kit.mapping import collection_of, reference_type
+from kontor_kit.errors import InvalidArgument, Unavailable, Violation
+from kontor_kit.ids import parse_name
+from kontor_kit.mapping import pattern_of, reference_type
 from kontor_kit.tls import ClientTls
 
 DEADLINE: Final = 0.2
@@ -36,7 +37,8 @@ class Foreign(NamedTuple):
     """The short name of the service, `identity`."""
     method: str
     """The full method that returns such a record, `/kontor.identity.v1.UserService/GetUser`."""
-    collection: str
+    pattern: str
+    """The pattern of the names, `users/{user}`."""
 
 
 def foreign_fields(descriptor: Descriptor) -> list[Foreign]:
@@ -48,8 +50,7 @@ def foreign_fields(descriptor: Descriptor) -> list[Foreign]:
         service = domain.partition(".")[0]
         if kind and service != own:
             method = f"/kontor.{service}.v1.{kind}Service/Get{kind}"
-            collection = collection_of(reference_type(field))
-            found.append(Foreign(field.name, field.is_repeated, service, method, collection))
+            found.append(Foreign(field.name, field.is_repeated, service, method, pattern_of(reference_type(field))))
     return found
 
 
@@ -67,13 +68,18 @@ class References:
         """Return a violation for each name that does not exist, or not for the caller; raises Unavailable."""
         principal = call.principal
         assert principal is not None, "a record is stored by a principal"
-        violations = []
+        violations: list[Violation] = []
         for index, name in enumerate(names):
             # Who calls exists; the token says so.
             if name == principal.subject or self._is_remembered(principal.tenant_id, name):
                 continue
-            if not name.startswith(f"{foreign.collection}/") or not self._exists(call, foreign, name):
-                path = f"{foreign.field}[{index}]" if foreign.repeated else foreign.field
+            path = f"{foreign.field}[{index}]" if foreign.repeated else foreign.field
+            try:
+                parse_name(name, foreign.pattern, path)
+            except InvalidArgument as error:
+                violations += error.violations
+                continue
+            if not self._exists(call, foreign, name):
                 violations.append(Violation(path, f"there is no {name}"))
                 continue
             with self._lock:
@@ -99,9 +105,9 @@ class References:
             foreign.method, lambda text: bytes((0x0A, len(text))) + text.encode(), lambda data: data
         )
         try:
-            ask(name, timeout=DEADLINE, metadata=[("authorization", str(call.metadata.get("authorization", "")))])
+            ask(name, timeout=DEADLINE, metadata=(("authorization", str(call.metadata.get("authorization", ""))),))
         except grpc.RpcError as error:
-            if error.code() in _ABSENT:  # type: ignore[attr-defined]
+            if error.code() in _ABSENT:
                 return False
             raise Unavailable(f"{foreign.service} cannot be asked for {name}; repeat later") from error
         return True

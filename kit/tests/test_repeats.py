@@ -33,8 +33,10 @@ class TestRequestId:
     def test_gives_the_first_answer_again(self, anna, rows):
         request = {"widget": {"display_name": "A"}, "request_id": "r-1"}
         first = anna("CreateWidget", **request)
+        etag = anna.headers["etag"]
         anna("UpdateWidget", widget={"name": first.name, "size": 1})
         assert anna("CreateWidget", **request) == first
+        assert anna.headers["etag"] == etag
         assert count(rows, anna) == 1
 
     def test_header_does_the_same(self, anna, rows):
@@ -53,7 +55,9 @@ class TestRequestId:
             "BatchCreateWidgets": {"requests": [{"widget": {"display_name": "C"}}]},
         }[method]
         first = anna(method, **request, request_id="r-1")
+        headers = anna.headers
         assert anna(method, **request, request_id="r-1") == first
+        assert anna.headers.get("etag") == headers.get("etag")
         assert count(rows, anna, "change_pending") == 2
 
     def test_refuses_another_request(self, anna, rows):

@@ -262,7 +262,9 @@ end
 -- Checks of values that are strings, in JSON and in the query alike.
 local CHECK_STRING = {
   string = function() end,
-  mask = function() end,
+  mask = function(_, s)
+    if find(s, "[^%w_.,*]") then fail("WRONG_TYPE", "must be paths of fields, separated by commas") end
+  end,
   bytes = function(_, s)
     if not find(s, "^[%w+/_-]*=?=?$") or #match(s, "^[^=]*") % 4 == 1 then fail("WRONG_TYPE", "must be base64") end
   end,
@@ -546,24 +548,48 @@ local function check_content(content_type, encoding)
   end
 end
 
--- Sets what the upstream is told: a trace where the caller began none, and that a repetition does no harm.
-local function set_headers(headers)
-  if not headers:get("traceparent") then
-    local id = (headers:get("x-request-id") or ""):gsub("-", "")
-    if #id == 32 then headers:add("traceparent", "00-" .. id .. "-" .. sub(id, 17) .. "-01") end
+-- The headers of a REST request that services are told of. What HTTP allows in others, gRPC may not.
+local KEPT = { ["authorization"] = true, ["content-length"] = true, ["content-type"] = true, ["idempotency-key"] = true,
+  ["if-match"] = true, ["transfer-encoding"] = true, ["traceparent"] = true, ["tracestate"] = true, ["user-agent"] = true,
+  ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-request-id"] = true }
+-- Those that decide what a call does: they are refused, not dropped, where they cannot be passed on.
+local MEANT = { ["idempotency-key"] = "Idempotency-Key", ["if-match"] = "If-Match" }
+
+local function check_headers(headers)
+  -- The headers can be changed only after the loop, and the loop must come to its end.
+  local dropped, wrong_header = {}, nil
+  for name, value in pairs(headers) do
+    local is_passable = not find(value, "[^\32-\126]")
+    if MEANT[name] and (not is_passable or #value == 0 or #value > 128) then wrong_header = MEANT[name] end
+    local is_kept = KEPT[name] or byte(name) == 58 or sub(name, 1, 8) == "x-envoy-"
+    if not is_kept or not is_passable and byte(name) ~= 58 then dropped[#dropped + 1] = name end
   end
-  if headers:get("idempotency-key") then
-    headers:replace("x-envoy-retry-on", "reset")
-    headers:replace("x-envoy-retry-grpc-on", "unavailable")
-  end
+  if wrong_header then refuse("INVALID_HEADER", "must be 1 to 128 printable ASCII characters", wrong_header) end
+  for _, name in ipairs(dropped) do headers:remove(name) end
+end
+
+-- Begins a trace where the caller began none.
+local function set_trace(headers)
+  if headers:get("traceparent") then return end
+  local id = (headers:get("x-request-id") or ""):gsub("-", "")
+  if #id == 32 then headers:add("traceparent", "00-" .. id .. "-" .. sub(id, 17) .. "-01") end
+end
+
+-- Lets Envoy repeat what does no harm.
+local function set_retries(headers)
+  if not headers:get("idempotency-key") then return end
+  headers:replace("x-envoy-retry-on", "reset")
+  headers:replace("x-envoy-retry-grpc-on", "unavailable")
 end
 
 local function check_request(handle)
   local headers = handle:headers()
-  set_headers(headers)
+  set_trace(headers)
+  set_retries(headers)
   local method = METHODS[handle:metadata():get("method")]
   if not method then return end
   local path, content_type, encoding = headers:get(":path"), headers:get("content-type"), headers:get("content-encoding")
+  check_headers(headers)
   -- Waits for the body; what was taken from the handle before is not valid after.
   local buffer = handle:body()
   check_url(method, path)
@@ -582,6 +608,6 @@ function envoy_on_request(handle)
     handle:logErr(tostring(problem))
     problem = INTERNAL
   end
-  handle:headers():add("x-kontor-replied", "true")
+  handle:streamInfo():dynamicMetadata():set("kontor", "is_answered", true)
   handle:respond({ [":status"] = problem.status, ["content-type"] = "application/json" }, status_json(problem))
 end

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from kontor.identity.v1 import tenant_pb2, tenant_service_pb2, user_pb2
 from kontor_identity.founding import Founding
+from kontor_identity.grants import from_columns
 from kontor_identity.roles.rules import ADMIN, Grant, merge
 from kontor_identity.roles.table import roles
 from kontor_identity.tenants.rules import PLATFORM_SLUG, PLATFORM_TENANT
@@ -109,7 +110,7 @@ class Commands:
         rows = tx.run(_FIND_ROLE, {"tenant": tx.tenant_id, "name": fold(name)})
         if not rows:
             raise NotFound(f"there is no role {name}")
-        return rows[0][0], [Grant(grant["permission"], Scope(grant["scope"])) for grant in rows[0][1] or ()]
+        return rows[0][0], from_columns([rows[0][1]])
 
 
 def _call(tenant_id: uuid.UUID) -> Call:

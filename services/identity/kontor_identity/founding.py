@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from kontor.identity.v1 import role_pb2, user_pb2
+from kontor_identity.grants import to_messages
 from kontor_identity.roles.rules import ADMIN, standard_roles
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
@@ -52,8 +53,8 @@ class Founding:
         return made
 
     def _add_role(self, tx: Transaction, call: Call, role: Any) -> str:
-        grants = [role_pb2.Grant(permission=permission, scope=int(scope)) for permission, scope in role.grants]
-        message = role_pb2.Role(display_name=role.display_name, description=role.description, grants=grants)
+        message = role_pb2.Role(
+            display_name=role.display_name, description=role.description, grants=to_messages(role.grants)
+        )
         name: str = self._roles.new(tx, call, message, scope=Scope.ALL).name
-        # The role is looked up when it is given to the administrator.
         return name

@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from kontor_identity.roles.rules import Grant, require_held
+from kontor_identity.grants import from_columns
+from kontor_identity.roles.rules import require_held
 from kontor_identity.roles.table import roles
 from kontor_identity.teams.table import teams
 from kontor_kit.calls import Call
@@ -38,7 +39,7 @@ def check_membership(tx: Transaction, call: Call, before: Any | None, after: Any
     if call.scope is not Scope.ALL and (set(had_roles) != set(after.roles) or set(had_teams) != set(after.teams)):
         raise PermissionDenied("your permission does not reach roles and teams", reason="OUT_OF_SCOPE")
     granted = _find_added(tx, _FIND_ROLES, "roles", had_roles, after.roles)
-    require_held(_grants(granted), principal_of(call).permissions)
+    require_held(from_columns(row[1] for row in granted), principal_of(call).permissions)
     _find_added(tx, _FIND_TEAMS, "teams", had_teams, after.teams)
 
 
@@ -46,7 +47,7 @@ def require_outranked(tx: Transaction, call: Call, record: Any) -> None:
     """Raise PermissionDenied where a record may do more than the caller: whoever changes an account could use it."""
     ids = [_parse("roles", index, name) for index, name in enumerate(record.roles)]
     found = tx.run(_FIND_ROLES, {"tenant": tx.tenant_id, "ids": ids}) if ids else []
-    require_held(_grants(found), principal_of(call).permissions)
+    require_held(from_columns(row[1] for row in found), principal_of(call).permissions)
 
 
 def _find_added(tx: Transaction, find: Statement, field: str, before: Any, after: Any) -> list[Row]:
@@ -63,7 +64,3 @@ def _find_added(tx: Transaction, find: Statement, field: str, before: Any, after
 
 def _parse(field: str, index: int, name: str) -> uuid.UUID:
     return parse_name(name, f"{field}/{{{field.removesuffix('s')}}}", f"{field}[{index}]")
-
-
-def _grants(rows: list[Row]) -> list[Grant]:
-    return [Grant(grant["permission"], Scope(grant["scope"])) for row in rows for grant in row[1] or ()]

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from kontor_identity.commands import Commands
 from kontor_identity.founding import Founding
@@ -211,7 +210,7 @@ def _token(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rotate_keys(settings: IdentitySettings, arguments: Any) -> int:
+def _rotate_keys(settings: IdentitySettings, _: argparse.Namespace) -> int:
     with _Opened(settings.system_database_url) as system:
         plan = _ring(settings, system).rotate(dt.timedelta(days=settings.key_days), force=True)
     made = f"a new key signs from {plan.activate_time:%Y-%m-%d %H:%M} UTC" if plan.create else "a new key waits already"

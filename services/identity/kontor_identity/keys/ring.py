@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 import sqlalchemy as sa
 from joserfc import jwe, jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OctKey
 from psycopg_pool import PoolTimeout
 
@@ -122,9 +123,16 @@ class KeyRing:
         with self._lock:
             if key_id not in self._opened:
                 sealed = next(key.sealed for key in self._stored if key.times.key_id == key_id)
-                opened = jwe.decrypt_compact(sealed, self._sealing_key, algorithms=list(_SEALING.values()))
-                self._opened[key_id] = ECKey.import_key(json.loads(opened.plaintext or b""))
+                self._opened[key_id] = self._open(sealed)
             return self._opened[key_id]
+
+    def _open(self, sealed: str) -> ECKey:
+        try:
+            opened = jwe.decrypt_compact(sealed, self._sealing_key, algorithms=list(_SEALING.values()))
+        except JoseError as error:
+            text = "the signing keys were encrypted with another KONTOR_IDENTITY_KEY_ENCRYPTION_KEY"
+            raise Unavailable(text, reason="WRONG_KEY_ENCRYPTION_KEY") from error
+        return ECKey.import_key(json.loads(opened.plaintext or b""))
 
     def rotate(self, period: dt.timedelta, *, force: bool = False) -> Plan:
         """Make the next key where one is due or `force`d, drop those that are spent, and tell what was done.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 LEAD: Final = dt.timedelta(hours=1)
@@ -46,11 +47,7 @@ def signing_key(keys: Sequence[KeyTimes], now: dt.datetime) -> KeyTimes | None:
 def spent_keys(keys: Sequence[KeyTimes], now: dt.datetime) -> tuple[str, ...]:
     """Return the ids of the keys none of whose tokens can still be valid."""
     ordered = sorted(keys, key=lambda key: key.activate_time)
-    return tuple(
-        key.key_id
-        for key, successor in zip(ordered, ordered[1:], strict=False)
-        if successor.activate_time + OVERLAP <= now
-    )
+    return tuple(key.key_id for key, successor in pairwise(ordered) if successor.activate_time + OVERLAP <= now)
 
 
 def plan_rotation(keys: Sequence[KeyTimes], now: dt.datetime, period: dt.timedelta, *, force: bool = False) -> Plan:

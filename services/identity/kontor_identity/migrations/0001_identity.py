@@ -19,6 +19,7 @@ PLATFORM = "00000000-0000-7000-8000-000000000001"
 
 
 def upgrade() -> None:
+    """Create everything."""
     migrations.extensions()
     migrations.create_kit_tables()
     _create_tenants()
@@ -47,9 +48,10 @@ def _create_tenants() -> None:
     # Row security does not apply to the owner, so a view of the owner's sees all tenants; its own condition lets
     # nobody but operators see anything.
     columns = "id, version, create_time, update_time, delete_time, slug, display_name, display_name_key, state"
+    select = f"SELECT '{PLATFORM}'::uuid AS tenant_id, {columns}, suspend_reason, language_code, time_zone"
     op.execute(
-        f"CREATE VIEW all_tenants WITH (security_barrier) AS SELECT '{PLATFORM}'::uuid AS tenant_id, {columns},"
-        f" suspend_reason, language_code, time_zone FROM tenants WHERE {migrations.TENANT} = '{PLATFORM}'"
+        f"CREATE VIEW all_tenants WITH (security_barrier) AS {select} FROM tenants"
+        f" WHERE {migrations.TENANT} = '{PLATFORM}'"
     )
     op.execute(f"GRANT SELECT ON all_tenants TO {migrations.app_role()}")
 
@@ -193,6 +195,7 @@ def _create_look_ups() -> None:
 
 
 def downgrade() -> None:
+    """Drop everything."""
     for function in ("find_tenant", "find_service_account", "search_users"):
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP VIEW all_tenants")

@@ -64,10 +64,11 @@ class ProtocolRequest(OAuth2Request):  # type: ignore[misc]
 
     @property
     def form(self) -> Any:
+        """The fields of the form that was posted."""
         return self._form
 
 
-class PublicClient(ClientMixin):  # type: ignore[misc]
+class _PublicClient(ClientMixin):  # type: ignore[misc]
     """A client that people sign in with."""
 
     def __init__(self, client: rules.Client) -> None:
@@ -87,6 +88,9 @@ class PublicClient(ClientMixin):  # type: ignore[misc]
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return rules.allows_redirect(self.client.redirect_uris, redirect_uri)
 
+    def check_client_secret(self, client_secret: str) -> bool:
+        return False
+
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         return method == "none"
 
@@ -97,7 +101,7 @@ class PublicClient(ClientMixin):  # type: ignore[misc]
         return grant_type in ("authorization_code", "refresh_token")
 
 
-class SecretClient(ClientMixin):  # type: ignore[misc]
+class _SecretClient(ClientMixin):  # type: ignore[misc]
     """A service account, as a client."""
 
     def __init__(
@@ -117,10 +121,10 @@ class SecretClient(ClientMixin):  # type: ignore[misc]
 
     def check_client_secret(self, client_secret: str) -> bool:
         for secret in self._secrets:
-            if secret.prefix == prefix_of(client_secret) and is_valid(secret.expire_time, self._store.now):
-                if self._hasher.matches(client_secret, secret.digest):
-                    self._store.note_use(secret)
-                    return True
+            could_be = secret.prefix == prefix_of(client_secret) and is_valid(secret.expire_time, self._store.now)
+            if could_be and self._hasher.matches(client_secret, secret.digest):
+                self._store.note_use(secret)
+                return True
         return False
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
@@ -266,7 +270,7 @@ class AuthorizationServer(ProtocolServer):  # type: ignore[misc]
     def query_client(self, client_id: str) -> ClientMixin | None:
         """Return the client with this id; None where there is none, or it is not let in."""
         if client_id in rules.FIRST_PARTY:
-            return PublicClient(rules.FIRST_PARTY[client_id])
+            return _PublicClient(rules.FIRST_PARTY[client_id])
         try:
             identifier = uuid.UUID(client_id)
         except ValueError:
@@ -274,7 +278,7 @@ class AuthorizationServer(ProtocolServer):  # type: ignore[misc]
         subject = find_subject(self.store.tx, "serviceAccounts", identifier)
         if subject is None:
             return None
-        return SecretClient(subject, client_id, self.store.list_secrets(identifier), self.store, self._hasher)
+        return _SecretClient(subject, client_id, self.store.list_secrets(identifier), self.store, self._hasher)
 
     def open_subject(self, session: Session) -> Subject | None:
         """Return who signed in, and remember the session for what is given out next."""

@@ -142,9 +142,7 @@ class OAuthApplication:
         if wait is not None:
             minutes = wait.total_seconds() // 60 + 1
             message = f"There were too many attempts. Try again in {minutes:.0f} minutes."
-            response = self._page.form(request, client, redirect_uri, message=message, status=429)
-            response.headers["Retry-After"] = str(int(wait.total_seconds()) + 1)
-            return response
+            return _wait(self._page.form(request, client, redirect_uri, message=message, status=429), wait)
         user_id = self._check_password(request, tenant)
         if user_id is None or tenant is None:
             return self._page.form(request, client, redirect_uri, message=_WRONG, status=401)
@@ -196,13 +194,11 @@ class OAuthApplication:
         limits = rules.client_limits(tried, self._address(request)) if tried else {}
         wait = self._attempts.begin(limits) if limits else None
         if wait is not None:
-            response = _error(429, "slow_down", "there were too many attempts with this client_id")
-            response.headers["Retry-After"] = str(int(wait.total_seconds()) + 1)
-            return response
+            return _wait(_error(429, "slow_down", "there were too many attempts with this client_id"), wait)
         tenant = self._tenant_of(request)
         with self.database.write(tenant) as tx:
             server = self._server(OAuthStore(tx, tenant, self.clock()))
-            response = server.create_token_response(request)
+            response: Response = server.create_token_response(request)
         if limits and response.status_code == 200:
             self._attempts.forgive(limits)
         return response
@@ -278,6 +274,11 @@ def _client_id(request: Request) -> str:
 def _document(content: Any, *, max_age: int) -> Response:
     headers = {"Cache-Control": f"public, max-age={max_age}"}
     return Response(json.dumps(content), headers=headers, mimetype="application/json")
+
+
+def _wait(response: Response, wait: dt.timedelta) -> Response:
+    response.headers["Retry-After"] = str(int(wait.total_seconds()) + 1)
+    return response
 
 
 def _error(status: int, error: str, description: str) -> Response:

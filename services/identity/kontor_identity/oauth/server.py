@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class HttpServer:
             application,
             numthreads=threads,
             request_queue_size=128,
-            shutdown_timeout=drain,
+            shutdown_timeout=ceil(drain),
             server_name="kontor",
         )
         if certificate and key:
@@ -59,13 +60,13 @@ class HttpServer:
         self._thread.join()
 
 
-class _Server(Server):  # type: ignore[misc]
+class _Server(Server):
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         """Log as everything else does."""
         logger.log(level, msg, exc_info=traceback)
 
 
-class _Tls(BuiltinSSLAdapter):  # type: ignore[misc]
+class _Tls(BuiltinSSLAdapter):
     """Follows the files: each new connection gets the certificate they hold then."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -75,4 +76,4 @@ class _Tls(BuiltinSSLAdapter):  # type: ignore[misc]
     def wrap(self, sock: Any) -> Any:
         """Begin TLS on a connection."""
         self._watched.refresh()
-        return super().wrap(sock)
+        return super().wrap(sock)  # type: ignore[no-untyped-call]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
-from kontor_identity.roles.rules import Grant, merge
+from kontor_identity.grants import from_columns
+from kontor_identity.roles.rules import merge
 from kontor_identity.roles.table import roles
 from kontor_identity.service_accounts.table import service_accounts
 from kontor_identity.teams.table import teams
@@ -80,7 +81,7 @@ def find_subject(tx: Transaction, collection: str, identifier: uuid.UUID) -> Sub
         name=f"{collection}/{identifier}",
         tenant_id=tx.tenant_id,
         teams=tuple(team_ids or ()),
-        permissions=merge(grant for grants in granted or () for grant in read_grants(grants)),
+        permissions=merge(from_columns(granted or ())),
     )
 
 
@@ -88,8 +89,3 @@ def find_teams(tx: Transaction, user_id: uuid.UUID) -> tuple[uuid.UUID, ...]:
     """Return the live teams of a user of the transaction's tenant; none where there is no such user."""
     rows = tx.run(_FIND_TEAMS, {"tenant": tx.tenant_id, "id": user_id})
     return tuple(row[0] for row in rows)
-
-
-def read_grants(stored: list[dict[str, Any]] | None) -> list[Grant]:
-    """Return the grants in the column of a role."""
-    return [Grant(grant["permission"], Scope(grant["scope"])) for grant in stored or ()]

@@ -4,14 +4,14 @@ from collections.abc import Collection
 from typing import Any
 
 from kontor.identity.v1 import role_pb2, role_service_pb2
-from kontor_identity.roles.rules import Grant, is_known, merge, require_held
+from kontor_identity.grants import from_messages, to_messages
+from kontor_identity.roles.rules import is_known, merge, require_held
 from kontor_identity.roles.table import roles
 from kontor_identity.scopes import WholeScope
 from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
@@ -42,19 +42,13 @@ class Roles(ResourceServicer):
         ]
         if unknown:
             raise InvalidArgument(*unknown)
-        require_held(_grants(after), principal_of(call).permissions)
-        merged = merge(_grants(after))
+        require_held(from_messages(after.grants), principal_of(call).permissions)
+        merged = merge(from_messages(after.grants))
         del after.grants[:]
-        after.grants.extend(
-            role_pb2.Grant(permission=permission, scope=int(scope)) for permission, scope in merged.items()
-        )
+        after.grants.extend(to_messages(merged.items()))
 
     def lock(self, tx: Transaction, call: Call, name: str, field: str = "name", *, live: bool = True) -> Locked:
         """Lock a role that the caller may change: one that gives no more than the caller has."""
         locked = super().lock(tx, call, name, field, live=live)
-        require_held(_grants(locked.message), principal_of(call).permissions)
+        require_held(from_messages(locked.message.grants), principal_of(call).permissions)
         return locked
-
-
-def _grants(role: Any) -> list[Grant]:
-    return [Grant(grant.permission, Scope(grant.scope)) for grant in role.grants]

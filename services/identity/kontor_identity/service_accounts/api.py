@@ -6,7 +6,7 @@ from kontor.identity.v1 import service_account_pb2, service_account_service_pb2
 from kontor_identity.membership import check_membership, require_outranked
 from kontor_identity.scopes import SubjectScope
 from kontor_identity.service_accounts.table import service_accounts
-from kontor_identity.users.rules import State, deactivate, reactivate
+from kontor_identity.users.rules import State, Transition, deactivate, reactivate
 from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.methods import ResourceServicer
@@ -41,16 +41,17 @@ class ServiceAccounts(ResourceServicer):
 
     def deactivate_service_account(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Give the service account no more tokens."""
-        return self._change_state(request, call, tx, deactivate, "deactivated")
+        return self._change_state(request, call, tx, deactivate)
 
     def reactivate_service_account(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Give the service account tokens again."""
-        return self._change_state(request, call, tx, reactivate, "reactivated")
+        return self._change_state(request, call, tx, reactivate)
 
-    def _change_state(self, request: Any, call: Call, tx: Transaction, rule: Any, event: str) -> Any:
+    def _change_state(self, request: Any, call: Call, tx: Transaction, rule: Transition) -> Any:
         locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
-        after = service_account_pb2.ServiceAccount()
+        after: Any = service_account_pb2.ServiceAccount()
         after.CopyFrom(locked.message)
         after.state = rule(State(after.state))
+        event = "deactivated" if after.state == State.DEACTIVATED else "reactivated"
         return self.shown(tx, call, self.save(tx, call, locked, after, event))

@@ -4,7 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kontor.identity.v1 import role_pb2, session_service_pb2
+from kontor.identity.v1 import session_service_pb2
+from kontor_identity.grants import to_messages
 from kontor_identity.service_accounts.table import service_accounts
 from kontor_identity.tenants.table import tenants
 from kontor_identity.users.table import users
@@ -59,10 +60,7 @@ class Sessions:
             tenant_slug=slug,
             tenant_display_name=tenant_name,
             teams=[f"teams/{team}" for team in sorted(principal.teams)],
-            grants=[
-                role_pb2.Grant(permission=permission, scope=int(scope))
-                for permission, scope in principal.permissions.items()
-            ],
+            grants=to_messages(principal.permissions.items()),
             client_id=principal.client_id,
             actor=principal.actor,
         )

@@ -23,7 +23,7 @@ from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, etag_of
+from kontor_kit.store import etag_of
 
 Settle = Callable[[Transaction, Call, Any], None]
 """Gives a new tenant, which the transaction is inside of, what it starts with; the last is its Administrator, or None."""
@@ -118,20 +118,20 @@ class Tenants(ResourceServicer):
 
     def suspend_tenant(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Let nobody of a tenant in any more, until it is resumed."""
-        locked = self.lock(tx, call, request.name)
-        rules.require_ordinary(locked.id)
-        return self._change_state(request, call, tx, locked, rules.suspend, request.reason)
+        rules.require_ordinary(parse_name(request.name, self.RESOURCE.pattern, "name"))
+        return self._change_state(request, call, tx, rules.suspend)
 
     def resume_tenant(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Let a tenant's people and programs in again."""
-        return self._change_state(request, call, tx, self.lock(tx, call, request.name), rules.resume, "")
+        return self._change_state(request, call, tx, rules.resume)
 
-    def _change_state(self, request: Any, call: Call, tx: Transaction, locked: Locked, rule: Any, reason: str) -> Any:
+    def _change_state(self, request: Any, call: Call, tx: Transaction, rule: rules.Transition) -> Any:
+        locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
-        after = tenant_pb2.Tenant()
+        after: Any = tenant_pb2.Tenant()
         after.CopyFrom(locked.message)
         after.state = rule(rules.State(after.state))
-        after.suspend_reason = reason
+        after.suspend_reason = request.reason if rule is rules.suspend else ""
         event = "suspended" if rule is rules.suspend else "resumed"
         return self.shown(tx, call, self.save(tx, call, locked, after, event))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 from kontor_kit.errors import FailedPrecondition, PermissionDenied
@@ -35,6 +36,9 @@ def require_ordinary(tenant: uuid.UUID) -> None:
     """Raise FailedPrecondition where `tenant` is the operators' own: shut out, they could not undo it."""
     if tenant == PLATFORM_TENANT:
         raise FailedPrecondition("the tenant of the operators cannot be shut out", reason="PLATFORM_TENANT")
+
+
+Transition = Callable[[State], State]
 
 
 def suspend(state: State) -> State:

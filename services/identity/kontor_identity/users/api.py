@@ -81,20 +81,21 @@ class Users(ResourceServicer):
 
     def deactivate_user(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Shut a user out, and end what the user is signed in with."""
-        locked = self.lock(tx, call, request.name)
-        self._end_sessions(tx, locked.id)
-        return self._change_state(request, call, tx, locked, rules.deactivate, "deactivated")
+        user = self._change_state(request, call, tx, rules.deactivate)
+        self._end_sessions(tx, parse_name(user.name, self.RESOURCE.pattern, "name"))
+        return user
 
     def reactivate_user(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Let a user in again."""
-        locked = self.lock(tx, call, request.name)
-        return self._change_state(request, call, tx, locked, rules.reactivate, "reactivated")
+        return self._change_state(request, call, tx, rules.reactivate)
 
-    def _change_state(self, request: Any, call: Call, tx: Transaction, locked: Locked, rule: Any, event: str) -> Any:
+    def _change_state(self, request: Any, call: Call, tx: Transaction, rule: rules.Transition) -> Any:
+        locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
-        after = user_pb2.User()
+        after: Any = user_pb2.User()
         after.CopyFrom(locked.message)
         after.state = rule(rules.State(after.state))
+        event = "deactivated" if after.state == rules.State.DEACTIVATED else "reactivated"
         return self.shown(tx, call, self.save(tx, call, locked, after, event))
 
     def set_user_password(self, request: Any, call: Call, tx: Transaction) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import zoneinfo
+from collections.abc import Callable
 from typing import Final
 
 import langcodes
@@ -23,6 +24,9 @@ class State(enum.IntEnum):
 
     ACTIVE = 1
     DEACTIVATED = 2
+
+
+Transition = Callable[[State], State]
 
 
 def deactivate(state: State) -> State:
@@ -56,7 +60,8 @@ def check_password(password: str, *, email: str, display_name: str, field: str =
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InvalidArgument((field, f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"))
     rest = password.lower()
-    for part in sorted(re.split(r"[\W_]+", f"{email} {display_name}".lower()), key=len, reverse=True):
+    own = [email.lower(), *re.split(r"[\W_]+", f"{email} {display_name}".lower())]
+    for part in sorted(own, key=len, reverse=True):
         if len(part) >= _MIN_PART:
             rest = rest.replace(part, "")
     # What is left once the user's own names are taken away, or one character again and again, is what has to be guessed.

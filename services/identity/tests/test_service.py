@@ -1,0 +1,171 @@
+"""The processes of identity: migrations, commands, HTTP beside gRPC."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+from sqlalchemy.schema import CreateTable
+
+from kontor_identity.housekeeping import clear, repeating
+from kontor_identity.oauth.server import HttpServer
+from kontor_identity.service import service
+from kontor_identity.tables import metadata
+from kontor_kit import migrations
+from kontor_kit.testing import ISSUER
+from services.identity.tests.conftest import KEY, PASSWORD
+from services.identity.tests.flows import refresh, tokens
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def database(databases):
+    return databases.new(service())
+
+
+@pytest.fixture(scope="module")
+def environment(database):
+    return {
+        **os.environ,
+        "KONTOR_IDENTITY_DATABASE_URL": database.url("app"),
+        "KONTOR_IDENTITY_SYSTEM_DATABASE_URL": database.url("system"),
+        "KONTOR_IDENTITY_OWNER_DATABASE_URL": database.url("owner"),
+        "KONTOR_IDENTITY_APP_ROLE": database.role("app"),
+        "KONTOR_IDENTITY_SYSTEM_ROLE": database.role("system"),
+        "KONTOR_IDENTITY_KEY_ENCRYPTION_KEY": KEY,
+        "KONTOR_PAGE_TOKEN_KEY": KEY,
+        "KONTOR_ISSUER": ISSUER,
+        "KONTOR_LISTEN": f"127.0.0.1:{free_port()}",
+        "KONTOR_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "KONTOR_DRAIN_DELAY_SECONDS": "0",
+    }
+
+
+def command(environment, *arguments):
+    argv = [sys.executable, "-m", "kontor_identity", *arguments]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=50)
+
+
+class TestMigrations:
+    def test_go_up_and_down_and_make_the_tables_that_the_code_knows(self, databases):
+        database = databases.empty(service())
+        migrations.migrate(database.settings(), service())
+        with database.connect() as connection:
+            query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+            there = set(connection.execute(query).fetchall())
+        for table in metadata.tables.values():
+            missing = {column.name for column in table.c if (table.name, column.name) not in there}
+            assert not missing, CreateTable(table)
+        migrations.migrate(database.settings(), service(), "base")
+        with database.connect() as connection:
+            left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert left == [("alembic_version",)]
+
+    def test_every_table_with_tenants_is_held_to_one(self, database):
+        with database.connect() as connection:
+            query = (
+                "SELECT relname FROM pg_class JOIN pg_attribute a ON attrelid = pg_class.oid AND attname = 'tenant_id'"
+                " WHERE relkind = 'r' AND NOT relrowsecurity"
+            )
+            assert connection.execute(query).fetchall() == []
+
+    def test_app_role_cannot_change_keys_or_find_more_than_ids(self, database):
+        with database.connect("app") as connection:
+            for privilege in ("INSERT", "UPDATE", "DELETE"):
+                query = "SELECT has_table_privilege('signing_keys', %s)"
+                assert connection.execute(query, [privilege]).fetchone() == (False,)
+
+
+class TestCommands:
+    def test_bootstrap_and_token_and_serve_work_together(self, environment, tmp_path):
+        password = tmp_path / "password"
+        password.write_text(f"{PASSWORD}\n")
+        argv = ["bootstrap", "--tenant", "demo", "--display-name", "Demo", "--admin", "admin@demo.example", "--json"]
+        made = [command(environment, *argv, "--password-file", str(password)) for _ in range(2)]
+        assert [each.returncode for each in made] == [0, 0], made[0].stderr
+        first, second = (json.loads(each.stdout) for each in made)
+        assert first == second
+        assert set(first) == {"tenant", "tenant_id", "user"}
+        refused = command(environment, "token", "--tenant", "demo")
+        assert refused.returncode == 2
+        assert "KONTOR_DEV" in refused.stderr
+        dev = {**environment, "KONTOR_DEV": "1"}
+        for arguments in ((), ("--role", "reader", "--user", "Rita Rot"), ("--role", "Member", "--lifetime", "43200")):
+            answer = command(dev, "token", "--tenant", "demo", *arguments)
+            assert answer.returncode == 0, answer.stderr
+            assert answer.stdout.count(".") == 2
+        assert command(dev, "token", "--tenant", "demo", "--role", "nonsense").returncode == 1
+        assert "a new key signs from" in command(environment, "rotate-keys").stdout
+
+    def test_serve_answers_http_and_ends_calmly(self, environment):
+        process = subprocess.Popen([sys.executable, "-m", "kontor_identity", "serve"], env=environment)
+        try:
+            url = f"http://{environment['KONTOR_HTTP_LISTEN']}/.well-known/oauth-authorization-server"
+            until = time.monotonic() + 30
+            while True:
+                try:
+                    with urllib.request.urlopen(url, timeout=5) as response:
+                        assert json.load(response)["issuer"] == ISSUER
+                    break
+                except OSError:
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+        finally:
+            process.terminate()
+            assert process.wait(timeout=20) == 0
+
+    def test_serve_says_what_is_missing(self, environment):
+        without = {**environment, "KONTOR_IDENTITY_KEY_ENCRYPTION_KEY": ""}
+        refused = command(without, "serve")
+        assert refused.returncode == 2
+        assert "KONTOR_IDENTITY_KEY_ENCRYPTION_KEY" in refused.stderr
+
+
+class TestHttpServer:
+    def test_serves_and_stops(self, platform):
+        server = HttpServer("127.0.0.1:0", platform.application)
+        server.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/.well-known/jwks.json", timeout=5) as response:
+            assert json.load(response)["keys"]
+        server.stop()
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=1)
+
+
+class TestHousekeeping:
+    def test_clears_what_has_ended(self, platform):
+        token = tokens(platform.browser())["refresh_token"]
+        clear(platform.system_database, platform.clock.now)
+        token = refresh(platform.browser(), token).json["refresh_token"]
+        platform.clock.forward(days=31)
+        clear(platform.system_database, platform.clock.now)
+        for table in ("oauth_sessions", "oauth_codes", "oauth_refresh_tokens", "oauth_attempts"):
+            assert platform.run(f"SELECT count(*) FROM {table}") == [(0,)], table
+
+    def test_goes_on_after_the_database_was_away(self, platform):
+        done = threading.Event()
+        outcomes = iter([False, True])
+
+        def work():
+            if next(outcomes):
+                done.set()
+            else:
+                platform.system_database.close()
+                clear(platform.system_database, platform.clock.now)
+
+        stopping = threading.Event()
+        thread = threading.Thread(target=repeating(work, 0.01), args=(stopping,))
+        thread.start()
+        assert done.wait(10)
+        stopping.set()
+        thread.join()

@@ -1,0 +1,136 @@
+"""The figures of a bench as rows of a table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PARTS = ("service", "envoy", "postgres", "generator")
+PROMISED = ("get", "create", "list 50 by name")
+PROMISED_RATIO = 0.5
+_FORMAT = "{:<24}{:<13}{:>7}{:>9}{:>8}{:>8}{:>8}{:>7}  {:>6} {:>6} {:>6} {:>6}  {:>5} {:>5} {:>5}{:>8}{:>11}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation on one path with so many callers."""
+
+    operation: str
+    path: str
+    callers: int
+    rate: float
+    """Answers a second."""
+    p50: float
+    """Milliseconds, as the others."""
+    p95: float
+    p99: float
+    errors: dict[str, int]
+    bytes: float
+    """Of an answer, on average."""
+    cpu: dict[str, float]
+    """Milliseconds of a request, by part."""
+    memory: dict[str, float]
+    """Megabytes, by part."""
+
+    @classmethod
+    def of(
+        cls,
+        operation: str,
+        path: str,
+        callers: int,
+        result: dict[str, Any],
+        worked: dict[str, float],
+        memory: dict[str, int],
+    ) -> Row:
+        """Make a row of what the generator and the system tell."""
+        seconds: list[float] = result["seconds"]
+        count = max(len(seconds), 1)
+        return cls(
+            operation=operation,
+            path=path,
+            callers=callers,
+            rate=len(seconds) / result["elapsed"],
+            p50=_percentile(seconds, 0.50),
+            p95=_percentile(seconds, 0.95),
+            p99=_percentile(seconds, 0.99),
+            errors=result["errors"],
+            bytes=result["bytes"] / count,
+            cpu={part: spent * 1000 / count for part, spent in worked.items()},
+            memory={part: used / 1e6 for part, used in memory.items()},
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON takes."""
+        return asdict(self)
+
+
+def head() -> str:
+    """Return the head of the table."""
+    cpu = "cpu ms: service, Envoy, PG, load"
+    top = f"{'':<24}{'':<13}{'':>7}{'':>9}{'':>8}{'':>8}{'':>8}{'':>7}  {cpu:<27} MB: service, Envoy, PG"
+    names = ("operation", "path", "callers", "req/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    parts = ("serv", "Envoy", "PG", "load", "serv", "Envoy", "PG")
+    return top + "\n" + _FORMAT.format(*names, *parts, "ratio", "cpu ratio")
+
+
+def line(row: Row, bare: Row | None) -> str:
+    """Return a line of the table; `bare` is the row that it is compared with."""
+    ratio = f"{row.rate / bare.rate:.2f}" if bare and bare.rate else ""
+    cpu_ratio = f"{row.cpu['service'] / bare.cpu['service']:.2f}" if bare and bare.cpu["service"] else ""
+    return _FORMAT.format(
+        row.operation,
+        row.path,
+        row.callers,
+        f"{row.rate:,.0f}",
+        f"{row.p50:.2f}",
+        f"{row.p95:.2f}",
+        f"{row.p99:.2f}",
+        sum(row.errors.values()),
+        *(f"{row.cpu[part]:.2f}" if part in row.cpu else "" for part in PARTS),
+        *(f"{row.memory[part]:.0f}" if part in row.memory else "" for part in PARTS[:3]),
+        ratio,
+        cpu_ratio,
+    )
+
+
+def ratio_documents(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the ratios of the service, called directly, to both yardsticks."""
+    rates = {(row.operation, row.callers, row.path): row.rate for row in rows}
+    return [
+        {
+            "operation": operation,
+            "callers": callers,
+            "to_bare": rate / rates[operation, callers, "bare"],
+            "to_piped": rate / rates[operation, callers, "bare, piped"],
+        }
+        for (operation, callers, path), rate in rates.items()
+        if path == "gRPC"
+    ]
+
+
+def ratios(rows: Sequence[Row]) -> str:
+    """Return the ratios as text, with a word on those of get, list and create that fall short."""
+    documents = ratio_documents(rows)
+    lines = ["", "The service, called directly, to the yardstick: with a round trip a statement / with pipelines"]
+    for operation in dict.fromkeys(row.operation for row in rows):
+        figures = (
+            f"{found['callers']:>3} callers {found['to_bare']:.2f} / {found['to_piped']:.2f}"
+            for found in documents
+            if found["operation"] == operation
+        )
+        lines.append(f"  {operation:<24}{'    '.join(figures)}")
+    short = [
+        f"{found['operation']} with {found['callers']}"
+        for found in documents
+        if found["operation"] in PROMISED and found["to_bare"] < PROMISED_RATIO
+    ]
+    lines.append(
+        f"get, create and list are to reach {PROMISED_RATIO}: {'they do' if not short else f'short are {short}'}"
+    )
+    return "\n".join(lines)
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the value below which `share` of the ordered seconds lie, in milliseconds."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
