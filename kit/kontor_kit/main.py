@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kontor_kit import logs, requests
 from prometheus_client import Gauge
 
+from kontor_kit import logs, requests
 from kontor_kit.changes import upkeep
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
@@ -129,7 +129,9 @@ def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
     """The jobs that every service has which keeps the kit's tables."""
     if service.metadata is None:
         return []
-    lag = Gauge("kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry)
+    lag = Gauge(
+        "kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry
+    )
     return [
         ("purge-requests", lambda stopping: requests.purge(runtime.database, stopping)),
         ("sequence-changes", Sequencer(service.metadata, runtime.database, lag).run),

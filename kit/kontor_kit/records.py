@@ -127,6 +127,14 @@ class Records:
         self.record(tx, call, event, before=before, after=after, version=locked.version + 1)
         return after
 
+    def note(self, tx: Transaction, call: Call, locked: Locked, event: str) -> Any:
+        """Write down that something happened to a record which changed none of its fields; return it."""
+        after = type(locked.message)()
+        after.CopyFrom(locked.message)
+        self._write(tx, locked, after, {})
+        self.record(tx, call, event, before=locked.message, after=after, version=locked.version + 1)
+        return after
+
     def _mark(self, tx: Transaction, call: Call, locked: Locked, *, deleted: bool) -> Any:
         after = type(locked.message)()
         after.CopyFrom(locked.message)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kontor_kit.changes.waking import Waker
 from kontor_kit.calls import CallPath, Servicer, Verifier
+from kontor_kit.changes.waking import Waker
 from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.db import Database

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
-from kontor.changes.v1 import change_pb2
 
+from kontor.changes.v1 import change_pb2
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import InvalidArgument
@@ -183,9 +183,7 @@ class Wanted(NamedTuple):
 
     def __call__(self, event_type: str) -> bool:
         """Tell whether an event of this type is wanted."""
-        return (
-            not self.types or event_type in self.types or f"{event_type.rpartition('.')[0]}." in self.prefixes
-        )
+        return not self.types or event_type in self.types or f"{event_type.rpartition('.')[0]}." in self.prefixes
 
 
 def _id_of(resource_name: str) -> uuid.UUID:

@@ -1,9 +1,9 @@
 """The change log's tables, and what a revision calls to create them.
 
-    change_log         the changes in order, partitioned by month; nobody changes a row but to redact it
-    change_log_state   one row: the last position, and which history of the database this is
-    change_log_heads   the last digest of each tenant's chain
-    change_log_seals   what is left of a partition that was dropped: where its chains stood
+change_log         the changes in order, partitioned by month; nobody changes a row but to redact it
+change_log_state   one row: the last position, and which history of the database this is
+change_log_heads   the last digest of each tenant's chain
+change_log_seals   what is left of a partition that was dropped: where its chains stood
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ CREATE TABLE change_log (
 CREATE INDEX change_log_tenant ON change_log (tenant_id, position);
 CREATE INDEX change_log_resource ON change_log (tenant_id, resource_name, position);
 CREATE TABLE change_log_default PARTITION OF change_log DEFAULT;
+ALTER TABLE change_log_default ENABLE ROW LEVEL SECURITY;
 CREATE TABLE change_log_state (
     single boolean PRIMARY KEY CHECK (single),
     position bigint NOT NULL,
@@ -141,6 +142,7 @@ BEGIN
         IF to_regclass(name) IS NULL THEN
             EXECUTE format('CREATE TABLE %I PARTITION OF change_log FOR VALUES FROM (%L) TO (%L)',
                 name, month, month + interval '1 month');
+            EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         END IF;
         month := ((month AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC';
     END LOOP;

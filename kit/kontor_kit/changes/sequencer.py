@@ -17,14 +17,13 @@ from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
+from prometheus_client import Gauge
 from psycopg_pool import PoolTimeout
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kontor_kit.changes.digests import BEGINNING, SALT_BYTES, chain, content_digest
 from kontor_kit.db import Database, Row, Statement, Transaction
 from kontor_kit.ids import uuid7
-from prometheus_client import Gauge
-from kontor_kit.tables import KEY_TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +63,9 @@ class Sequencer:
         self._lag = lag
         self._oldest = Statement(sa.select(sa.func.min(pending.c.create_time)))
         self._lock = Statement(
-            sa.select(state.c.position, state.c.incarnation, state.c.system_identifier, state.c.timeline, *_here())
-            .with_for_update(skip_locked=True)
+            sa.select(
+                state.c.position, state.c.incarnation, state.c.system_identifier, state.c.timeline, *_here()
+            ).with_for_update(skip_locked=True)
         )
         first = sa.select(pending.c.sequence).order_by(pending.c.sequence).limit(BATCH)
         self._taken = [column for column in pending.c if column.name != "sequence"]
@@ -73,7 +73,9 @@ class Sequencer:
             pending.delete().where(pending.c.sequence.in_(first)).returning(pending.c.sequence, *self._taken)
         )
         tenants = sa.bindparam("tenants", type_=ARRAY(sa.Uuid))
-        self._heads = Statement(sa.select(heads.c.tenant_id, heads.c.digest).where(heads.c.tenant_id == sa.any_(tenants)))
+        self._heads = Statement(
+            sa.select(heads.c.tenant_id, heads.c.digest).where(heads.c.tenant_id == sa.any_(tenants))
+        )
         self._append = Statement(
             log.insert().values({column.name: sa.bindparam(column.name, type_=column.type) for column in log.c})
         )
@@ -86,14 +88,14 @@ class Sequencer:
             )
         )
         self._move = Statement(
-            state.update().values(
-                {name: sa.bindparam(f"new_{name}", type_=state.c[name].type) for name in _STATE}
-            )
+            state.update().values({name: sa.bindparam(f"new_{name}", type_=state.c[name].type) for name in _STATE})
         )
         self._notify = Statement(sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("text", type_=sa.Text))))
         self._prepare = Statement(sa.text("SELECT prepare_change_log()"))
         self._expire = Statement(
-            sa.text("SELECT drop_change_log(now() - make_interval(days => :days))").bindparams(sa.bindparam("days", type_=sa.Integer))
+            sa.text("SELECT drop_change_log(now() - make_interval(days => :days))").bindparams(
+                sa.bindparam("days", type_=sa.Integer)
+            )
         )
 
     def run(self, stopping: threading.Event, *, keep_days: int = 400) -> None:
@@ -144,7 +146,12 @@ class Sequencer:
         position = state.position
         for entry in entries:
             position += 1
-            entry |= {"position": position, "log_time": now, "event_id": uuid7(), "change_time": entry.pop("create_time")}
+            entry |= {
+                "position": position,
+                "log_time": now,
+                "event_id": uuid7(),
+                "change_time": entry.pop("create_time"),
+            }
             self._seal(entry, heads)
             moved[entry["tenant_id"]] = {name: entry[name] for name in ("tenant_id", "position", "digest")}
             tx.defer(self._append, entry)
@@ -185,7 +192,8 @@ def _here() -> list[sa.ColumnElement[Any]]:
     return [
         sa.cast(sa.literal_column("(SELECT system_identifier FROM pg_control_system())"), sa.Text),
         sa.cast(
-            sa.literal_column("('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"), sa.BigInteger
+            sa.literal_column("('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"),
+            sa.BigInteger,
         ),
     ]
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from google.protobuf.descriptor import ServiceDescriptor
-from kontor.changes.v1 import history_pb2, stream_pb2
 
+from kontor.changes.v1 import history_pb2, stream_pb2
 from kontor_kit import pages
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.changes.reader import ChangeLog, LogState, Wanted
@@ -132,7 +132,9 @@ class ChangeServicer:
         principal = principal_of(call)
         for records in self._log.resources.values():
             scope = records.read_scope(principal)
-            if scope is None or not any(wanted(f"{records.RESOURCE.event_prefix}.{verb}") for verb in records.RESOURCE.events):
+            if scope is None or not any(
+                wanted(f"{records.RESOURCE.event_prefix}.{verb}") for verb in records.RESOURCE.events
+            ):
                 continue
             after = None
             while True:
@@ -189,7 +191,9 @@ class _Counted:
     def __enter__(self) -> None:
         with self._lock:
             if self._streams[self._caller] >= STREAMS_EACH:
-                raise ResourceExhausted(f"you have {STREAMS_EACH} subscriptions; end one first", reason="TOO_MANY_STREAMS")
+                raise ResourceExhausted(
+                    f"you have {STREAMS_EACH} subscriptions; end one first", reason="TOO_MANY_STREAMS"
+                )
             if self._streams.total() >= STREAMS:
                 raise ResourceExhausted("no more subscriptions here; try again later", reason="TOO_MANY_STREAMS")
             self._streams[self._caller] += 1

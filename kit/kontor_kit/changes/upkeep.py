@@ -42,7 +42,9 @@ class Upkeep:
         log, heads, seals = (metadata.tables[f"change_log{name}"] for name in ("", "_heads", "_seals"))
         tenant = sa.bindparam("tenant", type_=sa.Uuid)
         after = sa.bindparam("after", type_=sa.BigInteger)
-        self._heads = Statement(sa.select(heads.c.tenant_id, heads.c.position, heads.c.digest).order_by(heads.c.tenant_id))
+        self._heads = Statement(
+            sa.select(heads.c.tenant_id, heads.c.position, heads.c.digest).order_by(heads.c.tenant_id)
+        )
         self._seal = Statement(
             sa.select(seals.c.position, seals.c.digest)
             .where(seals.c.tenant_id == tenant)
@@ -62,7 +64,9 @@ class Upkeep:
             .returning(log.c.position)
         )
         state = metadata.tables["change_log_state"]
-        self._restored = Statement(state.update().values(incarnation=state.c.incarnation + 1).returning(state.c.incarnation))
+        self._restored = Statement(
+            state.update().values(incarnation=state.c.incarnation + 1).returning(state.c.incarnation)
+        )
 
     def rows(self, tenant_id: uuid.UUID, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the tenant's changes in order."""

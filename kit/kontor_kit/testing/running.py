@@ -106,7 +106,9 @@ def running(
     settings = database.settings(issuer=ISSUER, jwks_file=keys, jwks_url="", **changes)
     pool = Database(settings.database_url, pool_size=settings.database_pool_size, name=f"test-{service.name}")
     pool.open()
-    runtime = Runtime(settings=settings, database=pool, metrics=Metrics(f"test-{service.name}"), waker=Waker(settings.database_url))
+    runtime = Runtime(
+        settings=settings, database=pool, metrics=Metrics(f"test-{service.name}"), waker=Waker(settings.database_url)
+    )
     servicers = service.servicers(runtime)
     server = Server(
         settings,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kontor.contacts.v1 import change_service_pb2
 from kontor_contacts.accounts.api import Accounts
 from kontor_contacts.address_statuses.api import AddressStatuses
 from kontor_contacts.affiliations.api import Affiliations
@@ -10,7 +11,6 @@ from kontor_contacts.contacts.api import Contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
-from kontor.contacts.v1 import change_service_pb2
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from kontor.identity.v1 import change_service_pb2
 from kontor_identity.commands import Commands
 from kontor_identity.founding import Founding
 from kontor_identity.hashing import password_hasher, secret_hasher
@@ -31,12 +32,15 @@ from kontor_identity.teams.api import Teams
 from kontor_identity.tenants.api import Tenants
 from kontor_identity.users.api import Users
 from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.config import ConfigurationError
 from kontor_kit.db import Database
 from kontor_kit.pages import PageTokens
 from kontor_kit.service import Command, Job, Runtime, Service
 from kontor_kit.shared import Shared
 
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _DEV = "KONTOR_DEV"
 _HOUR = 3600.0
 
@@ -84,14 +88,19 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     users = Users(shared, password_hasher())
     known = known_permissions()
     roles = Roles(shared, known)
-    return [
+    resources = [
         Tenants(shared, Founding(roles, users, users, known).settle),
         users,
         Teams(shared),
         roles,
         ServiceAccounts(shared),
+    ]
+    log = ChangeLog(metadata, "identity.kontor", resources)
+    return [
+        *resources,
         Secrets(shared, secret_hasher(), _now),
         Sessions(shared),
+        ChangeServicer(_CHANGES, shared, log, runtime.waker),
     ]
 
 

@@ -21,7 +21,7 @@ from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
-from kontor_kit.resource import Resource
+from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import etag_of
 
@@ -53,6 +53,7 @@ class Tenants(ResourceServicer):
         tenants,
         scope=WholeScope(),
         conflicts={"tenants_slug": "there is a tenant with this short name already"},
+        events=(*STANDARD_EVENTS, "suspended", "resumed"),
     )
 
     def __init__(self, shared: Shared, settle: Settle) -> None:
