@@ -14,10 +14,10 @@ GRACE_SECONDS = 8
 TOLERANCE_SECONDS = 2
 
 
-def remember(data: DataFolder, name: str, pid: int, stop_signal: signal.Signals) -> None:
+def remember(data: DataFolder, name: str, pid: int, orphan_signal: signal.Signals) -> None:
     """Records a process that was just started."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        data.remember_process(name, [pid, psutil.Process(pid).create_time(), int(stop_signal)])
+        data.remember_process(name, [pid, psutil.Process(pid).create_time(), int(orphan_signal)])
 
 
 def end(data: DataFolder) -> list[str]:
@@ -26,11 +26,11 @@ def end(data: DataFolder) -> list[str]:
     A process counts as ours only if it started when ours did: its number may belong to a stranger by now.
     """
     ours: dict[str, psutil.Process] = {}
-    for name, (pid, started, stop_signal) in data.processes().items():
+    for name, (pid, started, orphan_signal) in data.processes().items():
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if abs(process.create_time() - started) < TOLERANCE_SECONDS:
-                process.send_signal(stop_signal)
+                process.send_signal(orphan_signal)
                 ours[name] = process
     _, stubborn = psutil.wait_procs(ours.values(), timeout=GRACE_SECONDS)
     for process in stubborn:

@@ -47,8 +47,12 @@ class Spec:
     env: Mapping[str, str] | None = None
     user: User | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 7.0
+    orphan_signal: signal.Signals = signal.SIGKILL
+    """What it gets when its supervisor was killed: there is nobody left to wait for it."""
+    stop_seconds: float = 9.0
     """How long it may take to stop before it is killed."""
+    is_in_use: Callable[[], bool] = lambda: True
+    """Tells whether callers have found back to it after a restart: before that, the next replica must not go."""
 
 
 class Child:
@@ -103,9 +107,9 @@ class Child:
                 output=log,
                 env=spec.env,
                 user=spec.user,
-                death_signal=spec.stop_signal,
+                death_signal=spec.orphan_signal,
             )
-            leftovers.remember(self._data, spec.name, process.pid, spec.stop_signal)
+            leftovers.remember(self._data, spec.name, process.pid, spec.orphan_signal)
             self._process = process
         code = process.wait()
         with self._guard:
@@ -190,6 +194,9 @@ class Supervisor:
             yield f"{child.spec.name} is being replaced"
             child.renew()
             self.await_ready([child])
+            until = time.monotonic() + READY_SECONDS
+            while not child.spec.is_in_use() and time.monotonic() < until and not self.stopping.wait(POLL_SECONDS):
+                pass
             yield f"{child.spec.name} serves, process {child.pid}"
 
     def services(self) -> list[str]:

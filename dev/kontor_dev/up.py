@@ -168,6 +168,8 @@ class Start:
             user=cluster.user,
             # A fast shutdown: open transactions are rolled back, their clients told.
             stop_signal=signal.SIGINT,
+            orphan_signal=signal.SIGINT,
+            stop_seconds=6.0,
         )
         self._supervisor.await_ready(self._supervisor.start([server]))
         databases.provide(self._data, port, [service.name for service in self._services])
@@ -227,6 +229,7 @@ class Start:
             address=process.address,
             probe=partial(probes.grpc_health, process.port),
             stage=SERVICE_STAGE,
+            is_in_use=partial(probes.is_in_rotation, self._plan.admin_port, process.port),
             env=environment(self._data, service, database_port=self._plan.database_port, settings=settings),
         )
 

@@ -35,6 +35,21 @@ class TestPlan:
         assert listening == {"identity-serve-1"}
         assert len({found.settings(process, "http://i")["KONTOR_JWKS_URL"] for process in found.processes}) == 1
 
+    def test_replicas_that_have_a_stand_in_take_their_time_to_go(self):
+        def delays(replicas):
+            found = plan((Service("alpha"),), replicas)
+            return [
+                found.settings(process, "http://i").get("KONTOR_DRAIN_DELAY_SECONDS") for process in found.processes
+            ]
+
+        assert delays(1) == [None, None]
+        assert delays(2) == ["4.5", "4.5", None]
+
+    def test_everybody_knows_where_the_others_answer(self):
+        found = plan((Service("alpha"), Service("beta")), 2)
+        a1, a2, _, b1, b2, _ = (process.address for process in found.processes)
+        assert found.peers() == f"alpha=ipv4:{a1},{a2};beta=ipv4:{b1},{b2}"
+
     def test_all_pools_together_leave_room_on_the_server(self):
         assert pool_size(4) == 16
         assert all(count * pool_size(count) <= 200 for count in range(1, 81))

@@ -90,6 +90,7 @@ class TestUp:
         run.process.kill()
         again = run_up(folder / "data")
         again.await_line("ready: ")
+        assert "Migrations" not in again.said, "the same code has migrated already"
         eventually(lambda: all(ended(row["pid"]) for row in before.values()))
 
     def test_a_signal_while_it_starts_stops_it_well(self, folder, run_up):

@@ -73,6 +73,11 @@ class Field:
         return wanted in _option(self.proto, field_behavior_pb2.field_behavior)
 
     @property
+    def is_required(self) -> bool:
+        """Whether a request must have the field."""
+        return self.has_behavior("REQUIRED") or bool(self.rules.required)
+
+    @property
     def use(self) -> kontor_pb2.FieldUse:
         """What lists and searches can do with the field."""
         use: kontor_pb2.FieldUse = _option(self.proto, kontor_pb2.use)

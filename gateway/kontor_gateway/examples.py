@@ -8,7 +8,7 @@ from typing import Any
 
 from kontor_gateway.contract import Contract, Field, Message
 from kontor_gateway.fields import kind_of
-from kontor_gateway.schemas import STATUS, is_required
+from kontor_gateway.schemas import STATUS
 
 _MAX_DEPTH = 6
 _IN_COMMENT = re.compile(r"for example `([^`]+)`")
@@ -83,7 +83,7 @@ class Examples:
             if is_answer:
                 is_shown = field.name != "delete_time" and not field.has_behavior("INPUT_ONLY")
             else:
-                is_shown = is_required(field) or (not is_request and self._can_be_set(field))
+                is_shown = field.is_required or (not is_request and self._can_be_set(field))
             value = self.value(field, message, is_answer=is_answer, depth=depth) if is_shown else None
             if value not in (None, [], {}, ""):
                 values[field.json_name] = value
@@ -105,7 +105,7 @@ class Examples:
         if kind in ("int32", "uint32"):
             return self._number(field)
         if kind == "bool":
-            return True if is_required(field) else None
+            return True if field.is_required else None
         if kind != "string":
             return _BY_KIND[kind]
         return self._text(field, parent)

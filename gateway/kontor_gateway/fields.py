@@ -134,6 +134,8 @@ def _method(contract: Contract, method: Method, binding: Binding) -> str:
     if binding.body:
         item += f",body={_text(binding.body)}"
         field = contract.messages[method.request].fields.get(binding.body)
+        if field and field.is_required:
+            item += ",needs_body=true"
         if HTTP_BODY in (method.request, field.type_name if field else ""):
             item += ",raw=true"
         elif guarded := _guarded(contract, method, binding):

@@ -21,7 +21,7 @@ def http_filters(
     contract: Contract, *, issuer: str, audience: str, jwks_url: str, rate_limits: RateLimits, options: Options
 ) -> list[Json]:
     """All filters; a token is checked before a body is read, and a body before it is transcoded."""
-    request_lua = tables(contract) + _lua("request.lua")
+    request_lua = tables(contract) + _lua("text.lua") + _lua("json.lua") + _lua("request.lua")
     return [
         _filter("health_check", "health_check.v3.HealthCheck", _health()),
         _filter("cors", "cors.v3.Cors", {}),

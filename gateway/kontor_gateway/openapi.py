@@ -10,7 +10,7 @@ from kontor_gateway.contract import Binding, Contract, Field, Message, Method
 from kontor_gateway.examples import Examples
 from kontor_gateway.fields import HTTP_BODY, kind_of
 from kontor_gateway.responses import HEADERS, components, error_statuses
-from kontor_gateway.schemas import STATUS, Mode, Schemas, is_required, schema_name
+from kontor_gateway.schemas import STATUS, Mode, Schemas, schema_name
 from kontor_gateway.templates import Template
 
 Json = dict[str, Any]
@@ -198,7 +198,7 @@ class _Generator:
 
     def _query_parameter(self, name: str, field: Field, message: Message) -> Json:
         parameter: Json = {"name": name, "in": "query", "description": field.comment}
-        if is_required(field):
+        if field.is_required:
             parameter["required"] = True
             parameter["example"] = self.examples.value(field, message)
         schema = self.schemas.field(field, "input")
@@ -228,7 +228,7 @@ class _Generator:
             "schema": self.schemas.message(field.type_name, mode) if kind_of(field) == "message" else {},
             "example": self.examples.value(field, request, depth=0),
         }
-        return {"required": is_required(field), "content": {"application/json": content}}
+        return {"required": field.is_required, "content": {"application/json": content}}
 
     def _without(self, request: Message, bound: set[str]) -> Json:
         """The schema of a request whose other fields come from the path; those need not be in the body."""
@@ -250,9 +250,11 @@ class _Generator:
         answer: Json = {"description": message.comment or "The answer.", "headers": headers}
         if method.response == HTTP_BODY:
             return answer | {"content": {"*/*": {"schema": {}}}}
-        kind = "application/x-ndjson" if method.proto.server_streaming else "application/json"
+        if method.proto.server_streaming:
+            answer["description"] += " One in each line, for as long as the stream lasts."
         schema = self.schemas.message(method.response, "output")
-        return answer | {"content": {kind: {"schema": schema, "example": self.examples.answer(method.response)}}}
+        content = {"schema": schema, "example": self.examples.answer(method.response)}
+        return answer | {"content": {"application/json": content}}
 
 
 def _parameter_names(contract: Contract) -> dict[tuple[str, ...], list[str]]:

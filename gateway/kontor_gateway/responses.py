@@ -11,6 +11,7 @@ Json = dict[str, Any]
 HEADERS = ("RateLimit", "RateLimit-Policy", "X-Request-Id")
 IDEMPOTENCY_KEY, IF_MATCH = "Idempotency-Key", "If-Match"
 
+_PRINTABLE: Json = {"type": "string", "maxLength": 128, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 _INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _FIELDS = "type.googleapis.com/google.rpc.BadRequest"
 # HTTP status -> gRPC code, reason, message, description.
@@ -78,12 +79,12 @@ def components() -> Json:
             IDEMPOTENCY_KEY: _parameter(
                 IDEMPOTENCY_KEY,
                 "Makes a repetition of this call return the first answer, for 24 hours.",
-                {"type": "string", "minLength": 1, "maxLength": 128},
+                _PRINTABLE,
             ),
             IF_MATCH: _parameter(
                 IF_MATCH,
                 "The ETag that the resource must still have.",
-                {"type": "string", "minLength": 1, "maxLength": 128},
+                _PRINTABLE,
             ),
         },
     }

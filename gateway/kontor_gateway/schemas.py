@@ -81,7 +81,7 @@ class Schemas:
         schema["properties"] = properties
         if mode == "output":
             return schema
-        required = [field.json_name for field in message.fields.values() if is_required(field)]
+        required = [field.json_name for field in message.fields.values() if field.is_required]
         if required and mode == "input":
             schema["required"] = required
         schema["additionalProperties"] = False
@@ -89,7 +89,7 @@ class Schemas:
 
     def _property(self, field: Field, mode: Mode) -> Json:
         schema = self.field(field, "input" if mode == "patch" else mode)
-        if mode != "output" and not (mode == "input" and is_required(field)):
+        if mode != "output" and not (mode == "input" and field.is_required):
             schema = _nullable(schema)
         notes = [field.comment]
         if field.has_behavior("IMMUTABLE"):
@@ -142,11 +142,6 @@ class Schemas:
 def schema_name(full_name: str) -> str:
     """The name of a message or an enum among the components: without `kontor.`."""
     return full_name.removeprefix("kontor.")
-
-
-def is_required(field: Field) -> bool:
-    """Whether a request must have the field."""
-    return field.has_behavior("REQUIRED") or bool(field.rules.required)
 
 
 def _reference(key: str) -> Json:

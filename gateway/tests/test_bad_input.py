@@ -166,6 +166,12 @@ def test_takes_json_with_charset(gateway):
     assert post(gateway, {}, headers={"content-type": 'Application/JSON; charset="UTF-8"'}).status_code == 200
 
 
+def test_refuses_a_body_that_is_missing(gateway):
+    answer = gateway.call("POST", "/v1/accounts")
+    assert answer.status_code == 400
+    assert violated(answer) == "account"
+
+
 def test_refuses_an_unexpected_body(gateway):
     answer = gateway.call("DELETE", "/v1/accounts/a", content=b"{}", headers=JSON)
     assert answer.status_code == 400

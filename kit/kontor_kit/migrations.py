@@ -208,12 +208,15 @@ def create_search(table: str, *, owned: bool = True) -> None:
 
 
 # Each word becomes a condition of its own: an index serves `a AND b`, it does not serve `LIKE ALL`.
+# Two letters swapped leave a word of eight 0.38 of its likeness, a word of six 0.27. The threshold finds 94% of the names
+# with one typing error in FEBRL's first set, where 0.45 finds 79%; 0.25 would find 96% and take twice the time. So many
+# are alike that the best would be lost if only the first 1000 were looked at.
 _SEARCH = """
 CREATE FUNCTION search_{table}(query text, owner_id uuid, team_ids uuid[], size integer)
 RETURNS TABLE (id uuid, score double precision)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = public, pg_temp
-SET pg_trgm.word_similarity_threshold = 0.45
+SET pg_trgm.word_similarity_threshold = 0.3
 AS $body$
 DECLARE
     words text[] := (regexp_split_to_array(query, ' +'))[1:6];
@@ -226,7 +229,10 @@ BEGIN
     FOREACH word IN ARRAY words LOOP
         exactly := exactly || format(' AND r.search_text LIKE %L',
             '%' || replace(replace(replace(word, '\\', '\\\\'), '%', '\\%'), '_', '\\_') || '%');
-        alike := alike || format(' AND %L <%% r.search_text', word);
+        -- Signs alone are like nothing.
+        IF word ~ '\\w' THEN
+            alike := alike || format(' AND %L <%% r.search_text', word);
+        END IF;
         fit := fit || format(' + word_similarity(%L, r.search_text)', word);
     END LOOP;
     RETURN QUERY EXECUTE
@@ -235,10 +241,10 @@ BEGIN
         || ' ORDER BY c.score DESC, c.id LIMIT $3'
         USING owner_id, team_ids, size, cardinality(words);
     GET DIAGNOSTICS found = ROW_COUNT;
-    IF found = 0 THEN
+    IF found = 0 AND alike <> '' THEN
         RETURN QUERY EXECUTE
             'SELECT c.id, c.score FROM (SELECT r.id, ((0' || fit || ') / $4)::float8 AS score FROM {table} r'
-            || ' WHERE r.tenant_id = {tenant} AND r.delete_time IS NULL AND {reach}' || alike || ' LIMIT 1000) c'
+            || ' WHERE r.tenant_id = {tenant} AND r.delete_time IS NULL AND {reach}' || alike || ' LIMIT 10000) c'
             || ' ORDER BY c.score DESC, c.id LIMIT $3'
             USING owner_id, team_ids, size, cardinality(words);
     END IF;

@@ -172,6 +172,8 @@ class TestSearch:
             ("sohne mull", "Müller Söhne"),
             ("Mueler", "Müller Söhne"),
             ("schmitt", "Schmidt & Co"),
+            ("Schmitt & Co", "Schmidt & Co"),
+            ("Shcmidt", "Schmidt & Co"),
             ("strasse", "Straße 7"),
             ("mi", "Miller"),
             ("100%", "100% Bio"),

@@ -1,10 +1,13 @@
 """Programs get tokens: client credentials, rotating secrets, and limits on guessing."""
 
 import base64
+import dataclasses
 import datetime as dt
 import uuid
 
 import pytest
+from werkzeug import Request
+from werkzeug.test import EnvironBuilder
 
 from kontor_identity.oauth.rules import ADDRESS_LIMIT, PAIR_LIMIT
 from kontor_identity.secrets.rules import new_secret, prefix_of
@@ -166,3 +169,20 @@ class TestGuessing:
         sign_in(platform.browser(), password="wrong")
         stored = b"".join(bytes(row[0]) for row in platform.run("SELECT key FROM oauth_attempts"))
         assert b"admin" not in stored
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("proxies", "forwarded", "address"),
+        [
+            (0, "192.0.2.1", "127.0.0.1"),
+            (1, "192.0.2.1", "192.0.2.1"),
+            (1, "198.51.100.9, 192.0.2.1", "192.0.2.1"),
+            (2, "198.51.100.9, 192.0.2.1, 10.0.0.1", "192.0.2.1"),
+            (2, "192.0.2.1", "192.0.2.1"),
+        ],
+    )
+    def test_is_what_the_outermost_trusted_proxy_saw(self, platform, proxies, forwarded, address):
+        application = dataclasses.replace(platform.application, proxies=proxies)
+        builder = EnvironBuilder(headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        assert application._address(Request(builder.get_environ())) == address

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import urllib.request
 import pytest
 from sqlalchemy.schema import CreateTable
 
+from kit.tests.certificates import Authority
 from kontor_identity.housekeeping import clear, repeating
 from kontor_identity.oauth.server import HttpServer
 from kontor_identity.service import service
@@ -140,6 +142,27 @@ class TestHttpServer:
         server.stop()
         with pytest.raises(OSError):
             urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=1)
+
+    def test_speaks_tls_with_the_certificate_that_the_files_hold_now(self, platform, tmp_path):
+        authority = Authority(tmp_path)
+        certificate, key = authority.issue("identity", serial=1001)
+        server = HttpServer("127.0.0.1:0", platform.application, certificate=certificate, key=key)
+        server.start()
+        try:
+            assert self.serial(server, authority) == 1001
+            authority.issue("identity", serial=2002)
+            assert self.serial(server, authority) == 2002
+        finally:
+            server.stop()
+
+    @staticmethod
+    def serial(server, authority):
+        context = ssl.create_default_context(cafile=authority.path)
+        with (
+            socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname="identity") as secured,
+        ):
+            return int(secured.getpeercert()["serialNumber"], 16)
 
 
 class TestHousekeeping:
