@@ -140,7 +140,7 @@ class Sequencer:
         names = [column.name for column in self._taken]
         entries: list[dict[str, Any]] = [dict(zip(names, row[1:], strict=True)) for row in changes]
         tenants = {entry["tenant_id"] for entry in entries}
-        heads: dict[uuid.UUID, bytes] = dict(tx.run(self._heads, {"tenants": list(tenants)})) if tenants else {}  # type: ignore[arg-type]
+        heads: dict[uuid.UUID, bytes] = dict(tx.run(self._heads, {"tenants": list(tenants)})) if tenants else {}
         now = dt.datetime.now(dt.UTC)
         moved: dict[uuid.UUID, dict[str, Any]] = {}
         position = state.position
