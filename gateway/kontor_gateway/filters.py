@@ -61,8 +61,8 @@ def _jwt(issuer: str, audience: str, jwks_url: str) -> Json:
         "remote_jwks": {
             "http_uri": {"uri": jwks_url, "cluster": IDENTITY, "timeout": "5s"},
             "cache_duration": "60s",
-            # The listener must not wait for identity: what is public can be served without it.
-            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+            # The listener waits for the first answer, or for the failure, and never for a request.
+            "async_fetch": {"failed_refetch_duration": "1s"},
         },
         # From the header only: a token in a URL would end up in logs.
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],

@@ -15,6 +15,15 @@ _IS_ANSWERED = {
     "matcher": {"filter": "kontor", "path": [{"key": "is_answered"}], "value": {"bool_match": True}},
     "match_if_key_not_found": False,
 }
+_NO_KEYS = {
+    "extension_filter": {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": "response.code_details.contains('Jwks_remote_fetch')",
+        },
+    }
+}
 _ENVOY_TEXT = "%LOCAL_REPLY_BODY%"
 
 
@@ -57,21 +66,28 @@ def local_reply_config() -> dict[str, Any]:
     """The `local_reply_config` of the HTTP connection manager; the first mapper that fits is taken."""
     # What the request filter has answered is in the right form already.
     mappers: list[dict[str, Any]] = [{"filter": {"metadata_filter": _IS_ANSWERED}}]
+    # Without identity's keys nobody can tell whether a token is good: Envoy's 401 would blame the caller.
+    unavailable = next(reply for reply in REPLIES if reply.http == 503)
+    mappers += _mappers(unavailable, when=_NO_KEYS)
     for reply in REPLIES:
-        mappers.append(_json_mapper(reply, _has_header(_TRANSCODED)))
-        mappers.append(_grpc_mapper(reply))
-        mappers.append(_json_mapper(reply, _is_grpc(invert=True)))
+        mappers += _mappers(reply, when=_status(reply.http))
     return {"mappers": mappers}
 
 
-def _grpc_mapper(reply: Reply) -> dict[str, Any]:
-    """The mapper for callers of gRPC, and of gRPC-Web, for whom the answer filter completes the answer."""
+def _mappers(reply: Reply, *, when: dict[str, Any]) -> list[dict[str, Any]]:
+    """The mappers for REST that has been transcoded, for gRPC and gRPC-Web, and for other REST."""
+    return [
+        _json_mapper(reply, when, _has_header(_TRANSCODED)),
+        _grpc_mapper(reply, when, _is_grpc(invert=False)),
+        _json_mapper(reply, when, _is_grpc(invert=True)),
+    ]
+
+
+def _grpc_mapper(reply: Reply, *conditions: dict[str, Any]) -> dict[str, Any]:
+    """Of gRPC-Web the answer filter completes the answer."""
     code = code_pb2.Code.Value(reply.grpc_code or reply.code)
     headers = {"grpc-status": str(code)}
-    mapper: dict[str, Any] = {
-        "filter": _all(_status(reply.http), _is_grpc(invert=False)),
-        "status_code": reply.becomes or reply.http,
-    }
+    mapper: dict[str, Any] = {"filter": _all(*conditions), "status_code": reply.becomes or reply.http}
     if _ENVOY_TEXT not in reply.message:
         # The details repeat the message, which must therefore be known beforehand.
         detail = any_pb2.Any()
@@ -91,7 +107,7 @@ def _json_mapper(reply: Reply, *conditions: dict[str, Any]) -> dict[str, Any]:
         ],
     }
     return {
-        "filter": _all(_status(reply.http), *conditions),
+        "filter": _all(*conditions),
         "status_code": reply.becomes or reply.http,
         "body_format_override": {"json_format": status, "content_type": "application/json"},
     }

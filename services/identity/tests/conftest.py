@@ -120,8 +120,15 @@ class Platform:
             return cursor.fetchall() if cursor.description else None
 
 
+@pytest.fixture(scope="module")
+def platform_database(databases):
+    return databases.new(service())
+
+
 @pytest.fixture
-def platform(databases, hasher):
-    platform = Platform(databases.new(service()), hasher)
+def platform(platform_database, hasher):
+    with platform_database.connect() as connection:
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)}")
+    platform = Platform(platform_database, hasher)
     yield platform
     platform.close()

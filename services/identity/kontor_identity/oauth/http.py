@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -140,8 +141,7 @@ class OAuthApplication:
         )
         wait = self._attempts.begin(limits)
         if wait is not None:
-            minutes = wait.total_seconds() // 60 + 1
-            message = f"There were too many attempts. Try again in {minutes:.0f} minutes."
+            message = f"There were too many attempts. Try again in {ceil(wait.total_seconds() / 60)} minutes."
             return _wait(self._page.form(request, client, redirect_uri, message=message, status=429), wait)
         user_id = self._check_password(request, tenant)
         if user_id is None or tenant is None:
@@ -277,7 +277,7 @@ def _document(content: Any, *, max_age: int) -> Response:
 
 
 def _wait(response: Response, wait: dt.timedelta) -> Response:
-    response.headers["Retry-After"] = str(int(wait.total_seconds()) + 1)
+    response.headers["Retry-After"] = str(ceil(wait.total_seconds()))
     return response
 
 

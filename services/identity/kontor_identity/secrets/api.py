@@ -18,7 +18,7 @@ from kontor_identity.secrets.table import secrets
 from kontor_identity.service_accounts.table import service_accounts
 from kontor_kit.calls import Behavior, Call, MethodSpec
 from kontor_kit.db import Row, Statement, Transaction
-from kontor_kit.errors import FailedPrecondition, NotFound
+from kontor_kit.errors import FailedPrecondition, NotFound, PermissionDenied
 from kontor_kit.ids import parse_name, uuid7
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
@@ -26,6 +26,7 @@ from kontor_kit.scopes import parameters
 from kontor_kit.shared import Shared
 
 _PARENT = "serviceAccounts/{service_account}"
+_READ = "identity.secrets.read"
 _TENANT = sa.bindparam("tenant", type_=sa.Uuid)
 _ACCOUNT = sa.bindparam("service_account", type_=sa.Uuid)
 _SHOWN = ("id", "prefix", "expire_time", "create_time", "last_use_time")
@@ -164,13 +165,24 @@ class Secrets:
         raise _not_found(name)
 
     def _parent(self, tx: Transaction, call: Call, name: str, field: str, *, lock: bool) -> _Parent:
-        """Return the service account that a secret belongs to. Raises NotFound where the caller does not reach it."""
+        """Return the service account that a secret belongs to.
+
+        Raises NotFound where the caller may not see its secrets, PermissionDenied where the caller may only see them.
+        """
         identifier = parse_name(name, _PARENT, field)
+        principal = principal_of(call)
         assert call.scope is not None
-        given = {**parameters(principal_of(call)), "service_account": identifier}
-        rows = tx.run(_FIND_PARENT[call.scope, lock], given)
+        sees = principal.scope(_READ) or call.scope
+        given = {**parameters(principal), "service_account": identifier}
+        rows = tx.run(_FIND_PARENT[sees, lock], given)
         if not rows:
             raise _not_found(name)
+        if call.scope < sees and not tx.run(_FIND_PARENT[call.scope, lock], given):
+            raise PermissionDenied(
+                f"your permission {call.method.permission} does not reach {name}",
+                reason="OUT_OF_SCOPE",
+                metadata={"permission": call.method.permission},
+            )
         parent = _Parent(name, identifier, [f"roles/{role}" for role in rows[0][0] or ()], rows[0][1])
         if lock and name != principal_of(call).subject:
             require_outranked(tx, call, parent)
