@@ -24,6 +24,7 @@ _UNTOLD: Final = frozenset(("etag", "update_time"))
 
 _COLUMNS: Final = (
     "position",
+    "tenant_id",
     "event_id",
     "resource_name",
     "version",
@@ -55,6 +56,7 @@ class Entry(NamedTuple):
     """One row of the log."""
 
     position: int
+    tenant_id: uuid.UUID
     event_id: uuid.UUID
     resource_name: str
     version: int
@@ -88,6 +90,10 @@ class ChangeLog:
         after = sa.bindparam("after", type_=sa.BigInteger)
         own = sa.select(*columns).where(log.c.tenant_id == TENANT)
         self._next = Statement(own.where(log.c.position > after).order_by(log.c.position).limit(size))
+        everything = sa.select(*columns).where(log.c.position > after)
+        self._next_of_all = Statement(everything.order_by(log.c.position).limit(size))
+        heads = metadata.tables["change_log_heads"]
+        self._tenants = Statement(sa.select(heads.c.tenant_id).order_by(heads.c.tenant_id))
         self._of_record = Statement(
             own.where(log.c.resource_name == sa.bindparam("name", type_=KEY_TEXT), log.c.position < after)
             .order_by(log.c.position.desc())
@@ -106,6 +112,14 @@ class ChangeLog:
     def following(self, tx: Transaction, position: int, size: int) -> list[Entry]:
         """Return the next changes of the tenant after `position`, whoever may read them."""
         return [Entry(*row) for row in tx.run(self._next, {"tenant": tx.tenant_id, "after": position, "size": size})]
+
+    def following_all(self, tx: Transaction, position: int, size: int) -> list[Entry]:
+        """Return the next changes of all tenants after `position`; as the system role."""
+        return [Entry(*row) for row in tx.run(self._next_of_all, {"after": position, "size": size})]
+
+    def tenants(self, tx: Transaction) -> list[uuid.UUID]:
+        """Return the tenants that have changes; as the system role."""
+        return [row[0] for row in tx.run(self._tenants)]
 
     def of_record(self, tx: Transaction, name: str, before_position: int, size: int) -> list[Entry]:
         """Return the changes of one record before `before_position`, the newest first."""

@@ -14,13 +14,14 @@ from google.protobuf.descriptor import ServiceDescriptor
 from kontor.changes.v1 import history_pb2, stream_pb2
 from kontor_kit import pages
 from kontor_kit.calls import Behavior, Call
-from kontor_kit.changes.reader import ChangeLog, LogState, Wanted
+from kontor_kit.changes.reader import ChangeLog, LogState
+from kontor_kit.changes.views import PlatformView, TenantView, View
 from kontor_kit.changes.waking import Waker
-from kontor_kit.db import Transaction
-from kontor_kit.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unauthenticated
+from kontor_kit.db import Database, Transaction
+from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
-from kontor_kit.store import Page, Reach
 
 BATCH: Final = 200
 HEARTBEAT_SECONDS: Final = 15.0
@@ -37,8 +38,17 @@ _Start = stream_pb2.SubscribeRequest.Start
 class ChangeServicer:
     """Serves `ListChanges` and `Subscribe`."""
 
-    def __init__(self, descriptor: ServiceDescriptor, shared: Shared, log: ChangeLog, waker: Waker) -> None:
+    def __init__(
+        self,
+        descriptor: ServiceDescriptor,
+        shared: Shared,
+        log: ChangeLog,
+        waker: Waker,
+        system: Database | None = None,
+    ) -> None:
+        """`system` reads over all tenants; without it nobody can follow them."""
         self.SERVICE = descriptor
+        self._system = system
         self._shared = shared
         self._log = log
         self._waker = waker
@@ -94,25 +104,33 @@ class ChangeServicer:
     def subscribe(self, request: Any, call: Call) -> Iterator[Any]:
         """Tell of changes for as long as the caller listens, the token lives and the process does not end."""
         principal = principal_of(call)
-        wanted = self._log.type_filter(request.types)
+        view = self._view(call, request)
         with self._counted(f"{principal.tenant_id}/{principal.subject}"):
-            with self._shared.database.read(principal.tenant_id) as tx:
-                state = self._log.state(tx)
-            position = self._start(request, call, state)
+            state = view.state()
+            position = self._start(request, view, state)
             if not request.position and request.start == _Start.START_SNAPSHOT:
-                yield from self._snapshot(call, wanted)
-            yield self._heartbeat(call, position, state.incarnation)
-            yield from self._follow(call, wanted, position, state.incarnation)
+                yield from view.snapshot()
+            yield self._heartbeat(view, position, state.incarnation)
+            yield from self._follow(call, view, position, state.incarnation)
+
+    def _view(self, call: Call, request: Any) -> View:
+        wanted = self._log.type_filter(request.types)
+        if not request.all_tenants:
+            return TenantView(self._log, self._shared.database, call, wanted)
+        permission = f"{self._log.domain.partition('.')[0]}.changes.follow"
+        if self._system is None or principal_of(call).scope(permission) is not Scope.ALL:
+            raise PermissionDenied(f"the permission {permission} is needed", metadata={"permission": permission})
+        return PlatformView(self._log, self._system, wanted)
 
     def _counted(self, caller: str) -> _Counted:
         return _Counted(self._streams, self._lock, caller)
 
-    def _start(self, request: Any, call: Call, state: LogState) -> int:
+    def _start(self, request: Any, view: View, state: LogState) -> int:
         """Return the position after which to begin."""
         if not request.position:
             return state.earliest - 1 if request.start == _Start.START_EARLIEST else state.position
         try:
-            incarnation, position = self._shared.page_tokens.open(request.position, self._arguments(call))
+            incarnation, position = self._shared.page_tokens.open(request.position, self._arguments(view))
         except InvalidArgument:
             raise InvalidArgument(("position", "is not a position that this service gave to this tenant")) from None
         if incarnation != state.incarnation or position > state.position:
@@ -120,7 +138,7 @@ class ChangeServicer:
                 "the database was restored since; begin with START_SNAPSHOT", reason="POSITION_OF_ANOTHER_INCARNATION"
             )
         if position < state.earliest - 1:
-            earliest = self._sealed(call, state.earliest - 1, state.incarnation)
+            earliest = self._sealed(view, state.earliest - 1, state.incarnation)
             raise FailedPrecondition(
                 "the changes after this position are kept no longer; begin with START_SNAPSHOT or at the earliest",
                 reason="POSITION_NOT_KEPT",
@@ -128,58 +146,36 @@ class ChangeServicer:
             )
         return int(position)
 
-    def _snapshot(self, call: Call, wanted: Wanted) -> Iterator[Any]:
-        principal = principal_of(call)
-        for records in self._log.resources.values():
-            scope = records.read_scope(principal)
-            if scope is None or not any(
-                wanted(f"{records.RESOURCE.event_prefix}.{verb}") for verb in records.RESOURCE.events
-            ):
-                continue
-            after = None
-            while True:
-                with self._shared.database.read(principal.tenant_id) as tx:
-                    found, after = records.store.page(tx, Reach(principal, scope), Page(size=BATCH, after=after))
-                for record in found:
-                    response = stream_pb2.SubscribeResponse()
-                    response.snapshot.Pack(record)
-                    yield response
-                if after is None:
-                    break
-
-    def _follow(self, call: Call, wanted: Wanted, position: int, incarnation: int) -> Iterator[Any]:
+    def _follow(self, call: Call, view: View, position: int, incarnation: int) -> Iterator[Any]:
         principal = principal_of(call)
         spoken = time.monotonic()
         while call.is_active() and not self._waker.is_stopping:
             if principal.expires <= time.time():
                 raise Unauthenticated("the access token expired; go on from the last position", reason="TOKEN_EXPIRED")
             mark = self._waker.mark()
-            with self._shared.database.read(principal.tenant_id) as tx:
-                entries = self._log.following(tx, position, BATCH)
-                told = self._log.readable(tx, call, [entry for entry in entries if wanted(entry.event_type)])
-            for entry in told:
-                response = stream_pb2.SubscribeResponse(change=self._log.message(entry, values=False))
-                response.position = self._sealed(call, entry.position, incarnation)
+            entries, told = view.following(position, BATCH)
+            for at, response in told:
+                response.position = self._sealed(view, at, incarnation)
                 yield response
                 spoken = time.monotonic()
             if entries:
                 position = entries[-1].position
             if time.monotonic() - spoken >= HEARTBEAT_SECONDS:
-                yield self._heartbeat(call, position, incarnation)
+                yield self._heartbeat(view, position, incarnation)
                 spoken = time.monotonic()
             if len(entries) < BATCH:
                 self._waker.wait(mark, _SLOW_POLL_SECONDS)
 
-    def _heartbeat(self, call: Call, position: int, incarnation: int) -> Any:
+    def _heartbeat(self, view: View, position: int, incarnation: int) -> Any:
         return stream_pb2.SubscribeResponse(
-            heartbeat=stream_pb2.Heartbeat(), position=self._sealed(call, position, incarnation)
+            heartbeat=stream_pb2.Heartbeat(), position=self._sealed(view, position, incarnation)
         )
 
-    def _sealed(self, call: Call, position: int, incarnation: int) -> str:
-        return self._shared.page_tokens.seal(self._arguments(call), [incarnation, position])
+    def _sealed(self, view: View, position: int, incarnation: int) -> str:
+        return self._shared.page_tokens.seal(self._arguments(view), [incarnation, position])
 
-    def _arguments(self, call: Call) -> tuple[str, ...]:
-        return ("changes", self._log.domain, str(principal_of(call).tenant_id))
+    def _arguments(self, view: View) -> tuple[str, ...]:
+        return ("changes", self._log.domain, view.name)
 
 
 class _Counted:
