@@ -106,7 +106,7 @@ bench: setup ## Measure requests per second against the bare yardstick
 
 .PHONY: clean
 clean: ## Remove what was built; the data in .kontor stays
-	rm -rf $(VENV) .build protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .build protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##@ To come

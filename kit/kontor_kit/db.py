@@ -1,8 +1,8 @@
 """The database session of a request: compiled statements, pipelined transactions, row security by tenant.
 
 A connection is in autocommit mode. What a transaction has to send is queued and goes out in one pipeline when an
-answer is needed, the opening statements included: a read is one round trip, a usual write two. A pipeline of a read is
-an implicit transaction of its own, so that the tenant set in it ends with it.
+answer is needed, the opening statements included: a read is one round trip, a usual write two. What a read sends
+together is an implicit transaction of its own, so that the tenant set in it ends with it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ import orjson
 import psycopg
 import sqlalchemy as sa
 from psycopg import pq
+from psycopg.adapt import PyFormat
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 
+from kontor_kit.wire import Connection, Sent
+from kontor_kit.wire import Row as Row  # what callers of this module get
+
 logger = logging.getLogger(__name__)
 
-Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 
 TENANT_SETTING = "kontor.tenant_id"
 """The run-time setting that every row security policy compares `tenant_id` with."""
 
-_DIALECT = psycopg_dialect.dialect(json_serializer=lambda value: orjson.dumps(value).decode())  # type: ignore[no-untyped-call]
+_DIALECT = psycopg_dialect.dialect(  # type: ignore[no-untyped-call]
+    paramstyle="numeric_dollar", json_serializer=lambda value: orjson.dumps(value).decode()
+)
 
 
 class Statement:
@@ -40,18 +45,21 @@ class Statement:
     arrays (`= ANY(...)`); `IN` with a bound list is not supported, because its SQL depends on the values.
     """
 
-    __slots__ = ("_clause", "constants", "processors", "sql")
+    __slots__ = ("_clause", "constants", "formats", "names", "processors", "sql")
 
     sql: bytes
+    names: tuple[str, ...]
+    """The names of the parameters `$1`, `$2`, ..."""
     constants: dict[str, Any]
     processors: dict[str, Callable[[Any], Any]]
+    formats: list[PyFormat]
 
     def __init__(self, clause: sa.sql.elements.ClauseElement) -> None:
         self._clause = clause
 
     def __getattr__(self, name: str) -> Any:
         """Compile at the first use, so that a statement can stand at the top of a module at no cost."""
-        if name not in ("constants", "processors", "sql"):
+        if name not in self.__slots__:
             raise AttributeError(name)
         compiled: Any = self._clause.compile(dialect=_DIALECT)
         constants: dict[str, Any] = {}
@@ -63,23 +71,32 @@ class Statement:
             if not bind.required:
                 value = bind.effective_value
                 constants[key] = processor(value) if processor is not None else value
+        self.names = tuple(compiled.positiontup or ())
         self.constants, self.processors = constants, processors
+        binary = {key for bind, key in compiled.bind_names.items() if isinstance(bind.type, sa.LargeBinary)}
+        self.formats = [PyFormat.BINARY if key in binary else PyFormat.TEXT for key in self.names]
         self.sql = compiled.string.encode()
         return getattr(self, name)
 
-    def parameters(self, given: Parameters) -> dict[str, Any]:
+    def with_values(self, given: Parameters) -> Sent:
         """Return what is sent to the server: the constants and the values given, each in its wire form."""
-        if not self.processors:
-            return {**self.constants, **given} if self.constants else dict(given)
-        processed = {
-            name: self.processors[name](value) if name in self.processors else value for name, value in given.items()
-        }
-        return {**self.constants, **processed}
+        constants, processors = self.constants, self.processors
+        values = [
+            constants[name]
+            if name in constants and name not in given
+            else processors[name](given[name])
+            if name in processors
+            else given[name]
+            for name in self.names
+        ]
+        return Sent(self.sql, values, self.formats)
 
 
-_BEGIN = (b"BEGIN", None)
-_COMMIT = (b"COMMIT", None)
-_SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', %(tenant)s, true)".encode()
+_BEGIN = Sent(b"BEGIN")
+_COMMIT = Sent(b"COMMIT")
+_SAVE = Sent(b"SAVEPOINT part")
+_RELEASE = Sent(b"RELEASE SAVEPOINT part")
+_SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', $1, true)".encode()
 _NOTHING: dict[str, Any] = {}
 
 
@@ -95,9 +112,9 @@ class Transaction:
         self._database = database
         self._writes = writes
         self._connection = database.borrow()
-        self._opening: list[tuple[bytes, Any]] = [_BEGIN] if writes else []
+        self._opening = [_BEGIN] if writes else []
         if tenant_id is not None:
-            self._opening.append((_SET_TENANT, {"tenant": str(tenant_id)}))
+            self._opening.append(Sent(_SET_TENANT, (str(tenant_id),), (PyFormat.TEXT,)))
         self._queue = list(self._opening)
 
     def run(self, statement: Statement, parameters: Parameters = _NOTHING) -> list[Row]:
@@ -106,7 +123,7 @@ class Transaction:
 
     def run_all(self, statements: Sequence[tuple[Statement, Parameters]]) -> list[list[Row]]:
         """Send what is queued and the statements in one round trip; return the rows of each statement."""
-        sent = [(statement.sql, statement.parameters(parameters)) for statement, parameters in statements]
+        sent = [statement.with_values(parameters) for statement, parameters in statements]
         if self._writes:
             return self._send(sent)
         try:
@@ -122,20 +139,19 @@ class Transaction:
 
     def defer(self, statement: Statement, parameters: Parameters = _NOTHING) -> None:
         """Queue the statement; it is sent with the next `run`, or when the transaction ends."""
-        self._queue.append((statement.sql, statement.parameters(parameters)))
+        self._queue.append(statement.with_values(parameters))
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what the block did where it raises, and nothing else; what it queued is sent before it ends."""
-        begin = (b"SAVEPOINT part", None)
-        self._queue.append(begin)
+        self._queue.append(_SAVE)
         try:
             yield
-            self._queue.append((b"RELEASE SAVEPOINT part", None))
+            self._queue.append(_RELEASE)
             self._send([])
         except Exception:
-            if begin in self._queue:
-                del self._queue[self._queue.index(begin) :]
+            if _SAVE in self._queue:
+                del self._queue[self._queue.index(_SAVE) :]
             else:
                 self._queue.clear()
                 self._connection.execute(b"ROLLBACK TO SAVEPOINT part")
@@ -143,17 +159,14 @@ class Transaction:
 
     def estimate(self, statement: Statement, parameters: Parameters = _NOTHING) -> int:
         """Return how many rows the planner expects of the statement; it is not executed."""
-        [[(plan,)]] = [self._send([(b"EXPLAIN (FORMAT JSON) " + statement.sql, statement.parameters(parameters))])[0]]
+        sent = statement.with_values(parameters)
+        [(plan,)] = self._send([sent._replace(sql=b"EXPLAIN (FORMAT JSON) " + sent.sql)])[0]
         return int(plan[0]["Plan"]["Plan Rows"])
 
-    def _send(self, statements: list[tuple[bytes, Any]]) -> list[list[Row]]:
-        connection, queue = self._connection, self._queue
+    def _send(self, statements: list[Sent]) -> list[list[Row]]:
+        queue = self._queue
         self._queue = [] if self._writes else list(self._opening)
-        with connection.pipeline():
-            for sql, parameters in queue:
-                connection.execute(sql, parameters)
-            cursors = [connection.execute(sql, parameters) for sql, parameters in statements]
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        return self._connection.exchange([*queue, *statements])[len(queue) :]
 
     def commit(self) -> None:
         """Send what is queued and commit. Called by `Database.write` only."""
@@ -181,6 +194,7 @@ class Database:
     ) -> None:
         self._pool = ConnectionPool(
             url,
+            connection_class=Connection,
             min_size=1,
             max_size=pool_size,
             open=False,
@@ -189,7 +203,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": name,
-                "prepare_threshold": 0,
+                "prepare_threshold": None,
                 "options": (
                     f"-c statement_timeout={int(statement_timeout_seconds * 1000)}"
                     " -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
@@ -238,11 +252,11 @@ class Database:
         finally:
             transaction.close()
 
-    def borrow(self) -> psycopg.Connection[Row]:
+    def borrow(self) -> Connection:
         """Take a connection out of the pool; raises psycopg_pool.PoolTimeout."""
         return self._pool.getconn()
 
-    def give_back(self, connection: psycopg.Connection[Row]) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Return a connection, undoing what it had begun."""
         if connection.closed:
             # The server went away, and took the idle connections with it.
@@ -271,6 +285,6 @@ class Database:
 _PING = Statement(sa.select(sa.literal(1)))
 
 
-def _configure(connection: psycopg.Connection[Any]) -> None:
+def _configure(connection: Connection) -> None:
     set_json_loads(orjson.loads, connection)
     set_json_dumps(orjson.dumps, connection)

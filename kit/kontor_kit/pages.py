@@ -52,8 +52,12 @@ class PageTokens:
         """Take the secret that all replicas share, of at least 32 characters."""
         if len(key) < 32:
             raise ValueError("the key of page tokens must have at least 32 characters")
-        kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"kontor page token 1")
-        self._cipher = AESGCMSIV(kdf.derive(key.encode()))
+        self._key = key.encode()
+        self._cipher = AESGCMSIV(self.derive("kontor page token 1"))
+
+    def derive(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for another purpose; the same in all replicas."""
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(self._key)
 
     def seal(self, arguments: Sequence[str | int | bool | None], position: Sequence[PositionValue]) -> str:
         """Return a token for `position` that opens with the same `arguments` only; url-safe."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import threading
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ from kontor_kit.errors import IdempotencyKeyReused, InvalidArgument
 
 MAX_LENGTH = 128
 KEPT_HOURS = 24
-
 
 _PURGE_SECONDS = 600.0
 _PURGE = Statement(
@@ -37,20 +36,22 @@ class Attempt(NamedTuple):
 class Requests:
     """The answers that one service keeps."""
 
-    def __init__(self, metadata: sa.MetaData) -> None:
+    def __init__(self, metadata: sa.MetaData, key: bytes) -> None:
+        """`key` goes into the fingerprints: a request may hold a password, which a bare digest would give away."""
+        self._key = key
         table = metadata.tables["requests"]
-        key = {name: sa.bindparam(name, type_=table.c[name].type) for name in ("tenant_id", "subject", "request_id")}
+        own = {name: sa.bindparam(name, type_=table.c[name].type) for name in ("tenant_id", "subject", "request_id")}
         self._lock = Statement(
             sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("lock", type_=sa.Text), 0)))
         )
         self._find = Statement(
             sa.select(table.c.fingerprint, table.c.response).where(
-                *(table.c[name] == value for name, value in key.items())
+                *(table.c[name] == value for name, value in own.items())
             )
         )
         self._insert = Statement(
             table.insert().values(
-                **key,
+                **own,
                 fingerprint=sa.bindparam("fingerprint", type_=table.c.fingerprint.type),
                 response=sa.bindparam("response", type_=table.c.response.type),
             )
@@ -65,7 +66,7 @@ class Requests:
             raise InvalidArgument(("request_id", f"must not be longer than {MAX_LENGTH} characters"))
         subject = call.principal.subject if call.principal else ""
         key = {"tenant_id": tx.tenant_id, "subject": subject, "request_id": request_id}
-        fingerprint = _fingerprint(call, request)
+        fingerprint = self._fingerprint(call, request)
         self.serialise(tx, f"{subject}/{request_id}")
         rows = tx.run(self._find, key)
         if not rows:
@@ -84,15 +85,13 @@ class Requests:
         """Queue a lock that makes transactions of the tenant with the same `name` run one after the other."""
         tx.defer(self._lock, {"lock": f"{tx.tenant_id}/{name}"})
 
+    def _fingerprint(self, call: Call, request: Message) -> bytes:
+        content = call.method.full_name.encode() + b"\0" + request.SerializeToString(deterministic=True)
+        return hmac.digest(self._key, content, "sha256")
+
 
 def purge(database: Database, stopping: threading.Event) -> None:
     """Drop answers older than KEPT_HOURS, again and again until `stopping`; for the system role. Safe to run many times."""
     while not stopping.wait(_PURGE_SECONDS):
         with database.write(None) as tx:
             tx.defer(_PURGE)
-
-
-def _fingerprint(call: Call, request: Message) -> bytes:
-    digest = hashlib.sha256(call.method.full_name.encode())
-    digest.update(request.SerializeToString(deterministic=True))
-    return digest.digest()

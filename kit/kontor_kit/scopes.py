@@ -73,8 +73,8 @@ class TenantScope:
 class ParentScope:
     """Records follow the record they belong to: whoever reaches the parent reaches them.
 
-    `column` holds the parent's id; `parent` is the parent's table, whose rule is `rule`. Whether the parent of a new
-    record can be reached is checked where it is looked up.
+    `column` holds the parent's id; `parent` is the parent's table, whose rule is `rule`. The parent of a new record is
+    to be checked by that rule where it is looked up.
     """
 
     def __init__(self, column: str, parent: sa.Table, rule: ScopeRule | None = None) -> None:
@@ -92,4 +92,4 @@ class ParentScope:
         return sa.exists(sa.select(sa.literal(1)).select_from(parent).where(same, condition))
 
     def check(self, principal: Principal, scope: Scope, message: Any) -> None:
-        """Allow everything: a reference to the parent is checked when it is resolved."""
+        """Allow everything: the parent is not known here."""

@@ -51,7 +51,7 @@ class Shared:
             database=database,
             page_tokens=page_tokens,
             checks=Checks(),
-            requests=Requests(metadata),
+            requests=Requests(metadata, page_tokens.derive("kontor request fingerprint 1")),
             changes=Changes(metadata),
             definitions=Definitions(metadata, formats),
             references=References(peers),

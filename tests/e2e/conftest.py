@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.calls import connected
+from tests.e2e.contract import services
 from tests.e2e.support import Platform, shared_platform
 
 # An instance that is already there, by its data folder: for whoever writes tests and does not want to wait.
@@ -28,3 +30,10 @@ def platform(testrun_uid):
     else:
         with shared_platform(Path(tempfile.gettempdir()) / f"kontor-e2e-{testrun_uid}") as running:
             yield running
+
+
+@pytest.fixture(scope="session")
+def client(platform):
+    """Calls methods in all ways, see `Client`."""
+    with connected(platform, services()) as opened:
+        yield opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from psycopg import sql
 from kontor_kit import migrations
 from kontor_kit.config import Settings
 from kontor_kit.service import Service
+from kontor_kit.testing.postgres import OWN_VARIABLE
 
 Role = Literal["owner", "app", "system", "superuser"]
 
@@ -86,7 +88,9 @@ class Databases:
         return self._create(service, "template1")
 
     def close(self) -> None:
-        """Drop all of them."""
+        """Drop all of them, where the server outlives the session."""
+        if os.environ.get(OWN_VARIABLE) == self._server_url:
+            return
         with psycopg.connect(self._server_url, autocommit=True) as connection:
             for database in self._made:
                 connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))

@@ -64,6 +64,7 @@ def _server_url(config: pytest.Config) -> str:
         config.stash[_missing] = str(error)
         return ""
     os.environ[postgres.URL_VARIABLE] = url
+    os.environ[postgres.OWN_VARIABLE] = url
     stack.callback(os.environ.pop, postgres.URL_VARIABLE)
     return url
 

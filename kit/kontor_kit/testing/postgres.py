@@ -18,6 +18,8 @@ import psycopg
 
 URL_VARIABLE = "KONTOR_TEST_DATABASE_URL"
 """The URL of a superuser of a server to use instead, `postgresql://postgres@127.0.0.1:5432/postgres`."""
+OWN_VARIABLE = "KONTOR_TEST_OWN_DATABASE_URL"
+"""Set to the same where the session started the server itself, which takes its databases along when it ends."""
 
 _PATIENCE_SECONDS = 30
 _NOBODY = 65534

@@ -44,7 +44,9 @@ class Affiliations(ResourceServicer):
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """See that both ends are there, that the days are in order, and that one affiliation at most is primary."""
         if before is None:
-            self.referred(tx, call, self._contacts, after.contact, "contact")
+            contact = self.referred(tx, call, self._contacts, after.contact, "contact")
+            # To see a contact is not enough: who adds to it changes it.
+            CONTACT.scope.check(principal_of(call), self.scope(call, self.create_permission), contact)
             self.referred(tx, call, self._accounts, after.account, "account")
         violations = rules.check_period(
             after.valid_from if after.HasField("valid_from") else None,

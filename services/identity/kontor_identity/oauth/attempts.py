@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, insert
 
-from kontor_identity.oauth.rules import WINDOW, Limit
+from kontor_identity.oauth.rules import WINDOW
 from kontor_identity.oauth.table import attempts
 from kontor_kit.db import Database, Statement
 
@@ -54,7 +54,7 @@ class Attempts:
         self._key = key
         self._clock = clock
 
-    def begin(self, limits: Mapping[str, Limit]) -> dt.timedelta | None:
+    def begin(self, limits: Mapping[str, int]) -> dt.timedelta | None:
         """Count an attempt; return how long to wait where there were too many, None where it may go on."""
         now = self._clock()
         hashed = {self._hash(name): limit for name, limit in limits.items()}
@@ -62,10 +62,10 @@ class Attempts:
         parameters = {"keys": sorted(hashed), "now": now, "end": now + WINDOW}
         with self._database.write(None) as tx:
             rows = tx.run(_COUNT, parameters)
-        waits = [end - now for key, failures, end in rows if failures > hashed[bytes(key)].failures]
+        waits = [end - now for key, failures, end in rows if failures > hashed[bytes(key)]]
         return max(waits, default=None)
 
-    def forgive(self, limits: Mapping[str, Limit]) -> None:
+    def forgive(self, limits: Mapping[str, int]) -> None:
         """Take an attempt back that was no failure."""
         with self._database.write(None) as tx:
             tx.defer(_FORGIVE, {"keys": sorted(map(self._hash, limits))})

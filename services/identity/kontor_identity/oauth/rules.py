@@ -97,24 +97,16 @@ def digest(opaque: str) -> bytes:
 
 
 WINDOW: Final = dt.timedelta(minutes=15)
-"""How long failures are counted together, from the first one on."""
-
-
-class Limit(NamedTuple):
-    """How many failures in a window are put up with."""
-
-    failures: int
-
-
-PAIR_LIMIT: Final = Limit(10)
+"""How long failures are counted together, from the first one on; so many in it are put up with:"""
+PAIR_LIMIT: Final = 10
 """For one account, from one address."""
-ACCOUNT_LIMIT: Final = Limit(100)
+ACCOUNT_LIMIT: Final = 100
 """For one account, from everywhere: high, so that nobody can lock somebody else out with little effort."""
-ADDRESS_LIMIT: Final = Limit(200)
+ADDRESS_LIMIT: Final = 200
 """From one address, for all accounts: high, because an office is one address."""
 
 
-def sign_in_limits(account: str, address: str) -> dict[str, Limit]:
+def sign_in_limits(account: str, address: str) -> dict[str, int]:
     """Return the limits that an attempt to sign in counts against, by what they are counted for."""
     return {
         f"pair\n{account}\n{address}": PAIR_LIMIT,
@@ -123,6 +115,6 @@ def sign_in_limits(account: str, address: str) -> dict[str, Limit]:
     }
 
 
-def client_limits(client_id: str, address: str) -> dict[str, Limit]:
+def client_limits(client_id: str, address: str) -> dict[str, int]:
     """Return the limits that a try of a service account's secret counts against."""
     return {f"client\n{client_id}\n{address}": PAIR_LIMIT}

@@ -140,8 +140,6 @@ _REVOKE: Final = (
     sessions.update().where(sessions.c.tenant_id == _TENANT, sessions.c.revoke_time.is_(None)).values(revoke_time=_NOW)
 )
 _REVOKE_SESSION: Final = Statement(_REVOKE.where(sessions.c.id == sa.bindparam("id", type_=sa.Uuid)))
-REVOKE_SESSIONS_OF_USER: Final = Statement(_REVOKE.where(sessions.c.user_id == sa.bindparam("user", type_=sa.Uuid)))
-"""Ends all sessions of a user; takes `tenant`, `user` and `now`."""
 _LIST_SECRETS: Final = Statement(
     sa.select(secrets.c.id, secrets.c.prefix, secrets.c.digest, secrets.c.expire_time, secrets.c.last_use_time).where(
         secrets.c.tenant_id == _TENANT, secrets.c.service_account == sa.bindparam("service_account", type_=sa.Uuid)

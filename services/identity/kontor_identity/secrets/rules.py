@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 
@@ -15,14 +15,6 @@ _PREFIX_LENGTH: Final = len(MARK) + 8
 MAX_SECRETS: Final = 10
 """How many secrets of a service account can be valid side by side."""
 DEFAULT_OVERLAP: Final = dt.timedelta(days=1)
-
-
-class StoredSecret(NamedTuple):
-    """What is kept of a secret."""
-
-    prefix: str
-    digest: str
-    expire_time: dt.datetime | None
 
 
 def new_secret() -> str:

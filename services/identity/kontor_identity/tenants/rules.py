@@ -21,11 +21,6 @@ class State(enum.IntEnum):
     SUSPENDED = 2
 
 
-def reached_tenant(caller: uuid.UUID, wanted: uuid.UUID) -> bool:
-    """Tell whether somebody of the tenant `caller` may know of the tenant `wanted`: operators of all, others of theirs."""
-    return caller in (wanted, PLATFORM_TENANT)
-
-
 def require_operator(caller: uuid.UUID) -> None:
     """Raise PermissionDenied unless `caller` is the tenant of the operators."""
     if caller != PLATFORM_TENANT:

@@ -1,0 +1,169 @@
+"""The three ways to call a method: REST through the gateway, gRPC through the gateway, gRPC straight to the service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import httpx
+from google.api import annotations_pb2
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from kontor.api.v1 import conflict_pb2
+from kontor_kit.calls import MethodSpec
+from tests.e2e.contract import service_of
+from tests.e2e.support import Platform
+
+REST, GATEWAY, DIRECT = WAYS = ("REST", "gRPC through the gateway", "gRPC at the service")
+# What errors bring along; imported, so that their JSON can be read.
+DETAILS = (error_details_pb2, conflict_pb2)
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto says which status each code has in HTTP;
+# the kit and the gateway have a status of their own for a few errors.
+HTTP = {
+    "INVALID_ARGUMENT": {400, 413, 415, 422, 431},
+    "FAILED_PRECONDITION": {400, 412},
+    "OUT_OF_RANGE": {400},
+    "UNAUTHENTICATED": {401},
+    "PERMISSION_DENIED": {403},
+    "NOT_FOUND": {404},
+    "ABORTED": {409, 412},
+    "ALREADY_EXISTS": {409},
+    "RESOURCE_EXHAUSTED": {429},
+    "UNIMPLEMENTED": {405, 501},
+    "UNAVAILABLE": {502, 503},
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a call ended."""
+
+    code: str
+    """The name of the gRPC code, OK for a success."""
+    message: Any = None
+    """What was answered; None for an error."""
+    text: str = ""
+    """The error's sentence."""
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    """The fields that are at fault."""
+
+
+def explain(status: status_pb2.Status) -> Answer:
+    """Unpack an error."""
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        _ = detail.Unpack(info) or detail.Unpack(bad)
+    fields = tuple(violation.field for violation in bad.field_violations)
+    return Answer(code_pb2.Code.Name(status.code), None, status.message, info.reason, dict(info.metadata), fields)
+
+
+def read_error(response: httpx.Response) -> Answer:
+    """Unpack an error of REST, which has the one form that all of them have, and the HTTP status of its code."""
+    assert response.headers["content-type"] == "application/json", response.text
+    status = json_format.Parse(response.content, status_pb2.Status())
+    answer = explain(status)
+    assert answer.text, response.text
+    assert answer.reason, response.text
+    assert response.status_code in HTTP[answer.code], (response.status_code, response.text)
+    return answer
+
+
+def http_request(spec: MethodSpec, request: Message) -> tuple[str, str, dict[str, Any], Any]:
+    """Return what a request is in REST: verb, path, parameters and body, which is None where there is none."""
+    rule = spec.descriptor.GetOptions().Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    left = json_format.MessageToDict(request)
+
+    def take(variable: re.Match[str]) -> str:
+        *parents, last = map(_camel, variable[1].split("."))
+        holder = left
+        for parent in parents:
+            holder = holder[parent]
+        return quote(holder.pop(last), safe="/" if variable[2] else "")
+
+    path = re.sub(r"\{([\w.]+)(=[^}]*)?\}", take, getattr(rule, verb))
+    if rule.body == "*":
+        return verb.upper(), path, {}, left
+    body = left.pop(_camel(rule.body), {}) if rule.body else None
+    return verb.upper(), path, dict(_flat(left)), body
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value != {}:
+            yield prefix + name, value
+
+
+class Client:
+    """Calls methods in each of the ways. Does not raise for an error: it is an answer."""
+
+    def __init__(
+        self, platform: Platform, http: httpx.Client, channels: Mapping[tuple[str, str], grpc.Channel]
+    ) -> None:
+        self.platform = platform
+        self.http = http
+        self._channels = channels
+
+    def call(self, way: str, spec: MethodSpec, request: Message, token: str = "", **metadata: str) -> Answer:
+        """Call a method; without a token where none is given."""
+        if token:
+            metadata["authorization"] = f"Bearer {token}"
+        if way == REST:
+            return self._rest(spec, request, metadata)
+        send = self._channels[way, service_of(spec)].unary_unary(
+            spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString
+        )
+        try:
+            return Answer("OK", send(request, metadata=tuple(metadata.items()), timeout=30))
+        except grpc.RpcError as error:
+            status = rpc_status.from_call(error)
+            if status is None:
+                return Answer(error.code().name, text=error.details())
+            return explain(status)
+
+    def everywhere(self, spec: MethodSpec, request: Message, token: str = "") -> dict[str, Answer]:
+        """Call a method with the same request in all ways."""
+        return {way: self.call(way, spec, request, token) for way in WAYS}
+
+    def do(self, spec: MethodSpec, request: Message, token: str) -> Any:
+        """Call a method straight at the service, and return what it answers; it has to succeed."""
+        answer = self.call(DIRECT, spec, request, token)
+        assert answer.code == "OK", (spec.name, answer)
+        return answer.message
+
+    def _rest(self, spec: MethodSpec, request: Message, headers: Mapping[str, str]) -> Answer:
+        verb, path, parameters, body = http_request(spec, request)
+        sent = {} if body is None else {"json": body}
+        response = self.http.request(verb, path, params=parameters, headers=headers, **sent)
+        if response.status_code == 200:
+            return Answer("OK", json_format.Parse(response.content, spec.output()))
+        return read_error(response)
+
+
+@contextmanager
+def connected(platform: Platform, services: Iterable[str]) -> Iterator[Client]:
+    """Open what the three ways need."""
+    with ExitStack() as stack:
+        http = stack.enter_context(httpx.Client(base_url=platform.url, timeout=30))
+        gateway = stack.enter_context(grpc.insecure_channel(platform.url.removeprefix("http://")))
+        channels = {(GATEWAY, service): gateway for service in services}
+        for service in services:
+            channels[DIRECT, service] = stack.enter_context(grpc.insecure_channel(platform.address(service)))
+        yield Client(platform, http, channels)

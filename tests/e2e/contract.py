@@ -1,0 +1,185 @@
+"""The contract as these tests see it: every method there is, and a valid request for each of them."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module, resources
+from typing import Any
+
+from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import Message
+
+from kontor_kit.calls import PUBLIC, MethodSpec
+
+Names = Mapping[str, str]
+"""Type of resource, for example `contacts.kontor/Account`, to the name of a record."""
+
+TENANT, USER = "identity.kontor/Tenant", "identity.kontor/User"
+
+_NUMBERS = itertools.count(1)
+_RUN = uuid.uuid4().hex[:12]
+# What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
+_TEXTS = {
+    "address": "{}@example.com",
+    "email": "{}@example.com",
+    "filter": 'display_name = "Example"',
+    "key": "key_{}",
+    "language_code": "de-CH",
+    "password": "correct horse battery {}",
+    "permission": "contacts.accounts.read",
+    "query": "Example",
+    "resource_type": "accounts",
+    "slug": "tenant-{}",
+    "system": "erp",
+}
+# Not required of everything that has it; but a record has to be called something.
+_ALWAYS = "display_name"
+
+
+@cache
+def methods() -> tuple[MethodSpec, ...]:
+    """Return every method of the platform."""
+    contract = FileDescriptorSet.FromString((resources.files("kontor") / "descriptors.binpb").read_bytes())
+    ours = [file for file in contract.file if file.package.startswith("kontor.")]
+    for file in ours:
+        import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    pool = descriptor_pool.Default()
+    services = [pool.FindServiceByName(f"{file.package}.{service.name}") for file in ours for service in file.service]
+    return tuple(MethodSpec.of(method) for service in services for method in service.methods)
+
+
+def protected() -> list[MethodSpec]:
+    """Return the methods that need a token."""
+    return [spec for spec in methods() if spec.permission != PUBLIC]
+
+
+def method(name: str) -> MethodSpec:
+    """Return the method of a name, for example `GetAccount`."""
+    (found,) = (spec for spec in methods() if spec.name == name)
+    return found
+
+
+def services() -> list[str]:
+    """Return who serves methods."""
+    return sorted({service_of(spec) for spec in methods()})
+
+
+def service_of(spec: MethodSpec) -> str:
+    """Return who serves a method, for example `contacts`."""
+    return spec.service.split(".")[1]
+
+
+def behaviours(field: FieldDescriptor) -> set[str]:
+    """Return the names of the field's behaviours, for example REQUIRED."""
+    options = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return {field_behavior_pb2.FieldBehavior.Name(value) for value in options}
+
+
+def reference(field: FieldDescriptor) -> str:
+    """Return the type of the resource that a field names; empty where it names none."""
+    return str(field.GetOptions().Extensions[resource_pb2.resource_reference].type)
+
+
+def resource_type(message: Descriptor | None) -> str:
+    """Return the type of a resource; empty for other messages."""
+    return str(message.GetOptions().Extensions[resource_pb2.resource].type) if message is not None else ""
+
+
+def resource_types() -> set[str]:
+    """Return the types of all resources that methods answer with."""
+    return {resource_type(spec.descriptor.output_type) for spec in methods()} - {""}
+
+
+def target(spec: MethodSpec) -> str:
+    """Return the type of the record that a request names to do something to it; empty where it names none."""
+    for field in spec.descriptor.input_type.fields:
+        if field.name in ("name", "names", "parent"):
+            return reference(field)
+        if field.message_type is not None and spec.name.startswith("Update") and resource_type(field.message_type):
+            return resource_type(field.message_type)
+    return ""
+
+
+def is_creating(spec: MethodSpec) -> bool:
+    """Tell whether a method makes records that do not hang on another one."""
+    return not spec.is_read and not target(spec)
+
+
+def is_finding(spec: MethodSpec) -> bool:
+    """Tell whether a method finds records that the request does not name."""
+    lists = [field.message_type for field in spec.descriptor.output_type.fields if field.is_repeated]
+    inner = [field.message_type for row in lists if row is not None for field in row.fields]
+    return spec.is_read and not target(spec) and any(map(resource_type, [*lists, *inner]))
+
+
+def request(spec: MethodSpec, names: Names) -> Any:
+    """Return a valid request, as small as can be, about the records `names`; what has to be unique is new."""
+    made = spec.input()
+    if spec.name.startswith("Update"):
+        record = record_in(made)
+        record.name = names[resource_type(record.DESCRIPTOR)]
+        field = next(field for field in record.DESCRIPTOR.fields if _is_free_text(field))
+        setattr(record, field.name, _text(field))
+    else:
+        _fill(made, names)
+    return made
+
+
+def record_in(made: Any) -> Any:
+    """Return the record that a request holds, the first of a batch; None where it holds none."""
+    for field in made.DESCRIPTOR.fields:
+        if field.name == "requests":
+            return record_in(made.requests[0])
+        if resource_type(field.message_type):
+            return getattr(made, field.name)
+    return None
+
+
+def _is_free_text(field: FieldDescriptor) -> bool:
+    is_text = field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+    return is_text and field.name != "etag" and not behaviours(field) and not reference(field)
+
+
+def _fill(message: Message, names: Names) -> None:
+    for field in message.DESCRIPTOR.fields:
+        if "REQUIRED" not in behaviours(field) and field.name != _ALWAYS:
+            continue
+        if field.message_type is not None:
+            inner = getattr(message, field.name).add() if field.is_repeated else getattr(message, field.name)
+            inner.SetInParent()
+            _fill(inner, names)
+            continue
+        if field.enum_type is not None:
+            value: Any = next(value.number for value in field.enum_type.values if value.number)
+        else:
+            value = names[reference(field)] if reference(field) else _text(field)
+        if field.is_repeated:
+            getattr(message, field.name).append(value)
+        else:
+            setattr(message, field.name, value)
+
+
+def _text(field: FieldDescriptor) -> str:
+    return _TEXTS.get(field.name, "Example {}").format(f"{_RUN}{next(_NUMBERS)}")
+
+
+def references(spec: MethodSpec) -> list[str]:
+    """Return the fields of the record in a request that name other records, those that a caller can set."""
+    record = record_in(spec.input())
+    fields = [] if record is None else record.DESCRIPTOR.fields
+    return [field.name for field in fields if reference(field) and "OUTPUT_ONLY" not in behaviours(field)]
+
+
+def refer(record: Any, name: str, names: Names) -> None:
+    """Let the field of a record name the record of `names`."""
+    field = record.DESCRIPTOR.fields_by_name[name]
+    if field.is_repeated:
+        getattr(record, name).append(names[reference(field)])
+    else:
+        setattr(record, name, names[reference(field)])
