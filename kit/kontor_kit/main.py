@@ -17,6 +17,7 @@ from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
+from kontor_kit.inbox import upkeep as inbox_upkeep
 from kontor_kit.metrics import Metrics
 from kontor_kit.server import Server, stop_signal
 from kontor_kit.service import Command, Job, Runtime, Service, call_path
@@ -35,7 +36,7 @@ def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | No
     """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
     service = load_service()
     kept = upkeep.commands(service) if service.metadata is not None else {}
-    commands = {**_standard(service), **kept, **service.commands}
+    commands = {**_standard(service), **kept, **inbox_upkeep.commands(service), **service.commands}
     parser = _parser(name, service, commands)
     arguments = parser.parse_args(argv)
     command = commands[arguments.command]

@@ -22,6 +22,9 @@ from kontor_kit.tables import KEY_TEXT
 _UNTOLD: Final = frozenset(("etag", "update_time"))
 """Every change changes them; telling so would say nothing."""
 
+SNAPSHOT: Final = "snapshot"
+"""The last part of the type under which a record is told as it is, and not as a change."""
+
 _COLUMNS: Final = (
     "position",
     "tenant_id",
@@ -184,7 +187,7 @@ class ChangeLog:
         for index, text in enumerate(types):
             prefix, _, verb = text.rpartition(".")
             records = prefixes.get(prefix)
-            if records is None or (verb != "*" and verb not in records.RESOURCE.events):
+            if records is None or verb not in ("*", SNAPSHOT, *records.RESOURCE.events):
                 raise InvalidArgument((f"types[{index}]", f"{text} is not a type of event that {self.domain} tells"))
         return Wanted(frozenset(text for text in types), frozenset(text[:-1] for text in types if text.endswith(".*")))
 

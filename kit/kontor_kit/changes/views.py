@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from kontor.changes.v1 import stream_pb2
 from kontor_kit.calls import Call
-from kontor_kit.changes.reader import ChangeLog, Entry, LogState, Wanted
+from kontor_kit.changes.reader import SNAPSHOT, ChangeLog, Entry, LogState, Wanted
 from kontor_kit.db import Database
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.records import Records, principal_of
@@ -111,7 +111,7 @@ def _wanted(log: ChangeLog, wanted: Wanted) -> list[Records]:
     return [
         records
         for records in log.resources.values()
-        if any(wanted(f"{records.RESOURCE.event_prefix}.{verb}") for verb in records.RESOURCE.events)
+        if any(wanted(f"{records.RESOURCE.event_prefix}.{verb}") for verb in (SNAPSHOT, *records.RESOURCE.events))
     ]
 
 

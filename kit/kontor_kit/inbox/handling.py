@@ -22,7 +22,7 @@ from psycopg_pool import PoolTimeout
 from kontor_kit.db import Database, Row, Statement, Transaction
 from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.events import Event, Handler, Handlers
-from kontor_kit.inbox.schema import DEAD, DONE, WAITING
+from kontor_kit.inbox.schema import DEAD, DISCARDED, DONE, EVENT_COLUMNS, WAITING, is_in
 from kontor_kit.tables import KEY_TEXT
 from kontor_kit.tracing import Trace, start_span
 
@@ -73,64 +73,7 @@ class Worker:
         self._service = service
         self._first_pause = first_pause
         self._measures = _Measures(registry or CollectorRegistry())
-        inbox = metadata.tables["inbox"]
-        earlier = inbox.alias("earlier")
-        blocked = sa.exists(
-            sa.select(sa.literal(1)).where(
-                earlier.c.handler == inbox.c.handler,
-                earlier.c.tenant_id == inbox.c.tenant_id,
-                earlier.c.resource_name == inbox.c.resource_name,
-                earlier.c.version < inbox.c.version,
-                earlier.c.state == WAITING,
-            )
-        )
-        is_due = sa.and_(inbox.c.state == WAITING, inbox.c.due_time <= sa.func.now(), sa.not_(blocked))
-        self._due = Statement(
-            sa.select(inbox.c.handler, inbox.c.event_id, inbox.c.tenant_id)
-            .where(is_due)
-            .order_by(inbox.c.due_time)
-            .limit(sa.bindparam("size", type_=sa.Integer))
-        )
-        key = (
-            inbox.c.handler == sa.bindparam("handler", type_=KEY_TEXT),
-            inbox.c.event_id == sa.bindparam("event", type_=sa.Uuid),
-        )
-        columns = (
-            "event_id",
-            "tenant_id",
-            "event_type",
-            "resource_name",
-            "version",
-            "event_time",
-            "data",
-            "traceparent",
-        )
-        self._lock = Statement(
-            sa.select(*(inbox.c[name] for name in columns), inbox.c.attempts)
-            .where(*key, is_due)
-            .with_for_update(skip_locked=True, of=inbox)
-        )
-        self._done = Statement(
-            inbox.update().where(*key).values(state=DONE, done_time=sa.func.now(), error=None, data=b"")
-        )
-        self._failed = Statement(
-            inbox.update()
-            .where(*key, inbox.c.state == WAITING)
-            .values(
-                state=sa.bindparam("new_state", type_=sa.SmallInteger),
-                attempts=sa.bindparam("new_attempts", type_=sa.Integer),
-                due_time=sa.bindparam("new_due", type_=inbox.c.due_time.type),
-                error=sa.bindparam("new_error", type_=sa.Text),
-            )
-        )
-        dead = sa.func.count().filter(inbox.c.state == DEAD)
-        oldest = sa.func.min(inbox.c.receive_time).filter(inbox.c.state == WAITING)
-        self._measure = Statement(sa.select(dead, oldest).where(inbox.c.state.in_([WAITING, DEAD])))
-        self._purge = Statement(
-            sa.text(
-                "DELETE FROM inbox WHERE state IN (1, 3) AND done_time < now() - make_interval(days => :days)"
-            ).bindparams(days=_KEPT_DAYS)
-        )
+        self._sql = _Sql(metadata.tables["inbox"])
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping`. What was begun is finished, what was not is done later."""
@@ -143,7 +86,7 @@ class Worker:
                     measured = now
                 if now - cleaned >= _HOUSEKEEPING_SECONDS:
                     with self._system.write(None) as tx:
-                        tx.defer(self._purge)
+                        tx.defer(self._sql.purge)
                     cleaned = now
                 handled = self.work_once(stopping)
             except (psycopg.OperationalError, PoolTimeout) as error:
@@ -156,7 +99,9 @@ class Worker:
     def work_once(self, stopping: threading.Event | None = None) -> int:
         """Handle what is due, up to a batch; return how many events were handled or failed."""
         with self._system.read(None) as tx:
-            due = tx.run(self._due, {"size": _BATCH})
+            due = tx.run(self._sql.due, {"size": _BATCH})
+        # In any order, for several workers see the same rows: each of a record of its own, as no other is due.
+        random.shuffle(due)
         count = 0
         for name, event_id, tenant_id in due:
             if stopping is not None and stopping.is_set():
@@ -170,7 +115,7 @@ class Worker:
         attempts = 0
         try:
             with self._database.write(tenant_id) as tx:
-                rows = tx.run(self._lock, key)
+                rows = tx.run(self._sql.lock, key)
                 if not rows:
                     return False  # Another worker has it.
                 attempts = rows[0][-1]
@@ -179,30 +124,27 @@ class Worker:
                 event = _event(rows[0])
                 again = handler.handle(event, Work(tx, start_span(event.traceparent, ""), self._service))
                 if not again:
-                    tx.defer(self._done, key)
-        except (psycopg.OperationalError, PoolTimeout):
-            raise  # The database is away, which is no fault of the event's.
+                    tx.defer(self._sql.done, key)
         except Exception as error:
+            if _is_away(error):
+                raise
             self._fail(key, attempts, error, name)
             return True
         self._measures.handled.labels(name, "again" if again else "done").inc()
         return True
 
     def _fail(self, key: dict[str, Any], attempts: int, error: Exception, name: str) -> None:
+        before = attempts
         # What a part that is away costs is no attempt: it would make an hour's outage a heap of dead events.
         attempts += not isinstance(error, Unavailable)
         dead = attempts >= ATTEMPTS
         pause = min(self._first_pause * 2 ** max(attempts - 1, 0), LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
         due = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=pause)
-        text = f"{type(error).__name__}: {error}"[:2000]
+        text = f"{type(error).__name__}: {error}".replace("\0", "")[:2000]
         with self._system.write(None) as tx:
-            values = {
-                "new_state": DEAD if dead else WAITING,
-                "new_attempts": attempts,
-                "new_due": due,
-                "new_error": text,
-            }
-            tx.defer(self._failed, {**key, **values})
+            state = DEAD if dead else WAITING
+            values = {"new_state": state, "new_attempts": attempts, "new_due_time": due, "new_error": text}
+            tx.defer(self._sql.failed, {**key, **values, "before": before})
         self._measures.handled.labels(name, "dead" if dead else "failed").inc()
         log = logger.error if dead else logger.warning
         log(
@@ -213,10 +155,56 @@ class Worker:
 
     def _tell_measures(self) -> None:
         with self._system.read(None) as tx:
-            [(dead, oldest)] = tx.run(self._measure)
+            [(dead, oldest)] = tx.run(self._sql.measure)
         age = (dt.datetime.now(dt.UTC) - oldest).total_seconds() if oldest is not None else 0.0
         self._measures.dead.set(dead)
         self._measures.age.set(age)
+
+
+class _Sql:
+    """The statements of a worker."""
+
+    def __init__(self, inbox: sa.Table) -> None:
+        earlier = inbox.alias("earlier")
+        blocked = sa.exists(
+            sa.select(sa.literal(1)).where(
+                earlier.c.handler == inbox.c.handler,
+                earlier.c.tenant_id == inbox.c.tenant_id,
+                earlier.c.resource_name == inbox.c.resource_name,
+                sa.tuple_(earlier.c.version, earlier.c.event_id) < sa.tuple_(inbox.c.version, inbox.c.event_id),
+                is_in(earlier, WAITING),
+            )
+        )
+        is_due = sa.and_(is_in(inbox, WAITING), inbox.c.due_time <= sa.func.now(), sa.not_(blocked))
+        key = (
+            inbox.c.handler == sa.bindparam("handler", type_=KEY_TEXT),
+            inbox.c.event_id == sa.bindparam("event", type_=sa.Uuid),
+        )
+        self.due = Statement(
+            sa.select(inbox.c.handler, inbox.c.event_id, inbox.c.tenant_id)
+            .where(is_due)
+            .order_by(inbox.c.due_time)
+            .limit(sa.bindparam("size", type_=sa.Integer))
+        )
+        self.lock = Statement(
+            sa.select(*(inbox.c[name] for name in (*EVENT_COLUMNS, "attempts")))
+            .where(*key, is_due)
+            .with_for_update(skip_locked=True, of=inbox)
+        )
+        self.done = Statement(
+            inbox.update().where(*key).values(state=DONE, done_time=sa.func.now(), error=None, data=b"")
+        )
+        changed = ("state", "attempts", "due_time", "error")
+        self.failed = Statement(
+            inbox.update()
+            .where(*key, is_in(inbox, WAITING), inbox.c.attempts == sa.bindparam("before", type_=sa.Integer))
+            .values({name: sa.bindparam(f"new_{name}", type_=inbox.c[name].type) for name in changed})
+        )
+        dead = sa.func.count().filter(is_in(inbox, DEAD))
+        oldest = sa.func.min(inbox.c.receive_time).filter(is_in(inbox, WAITING))
+        self.measure = Statement(sa.select(dead, oldest).where(is_in(inbox, WAITING, DEAD)))
+        kept = sa.func.now() - sa.cast(f"{_KEPT_DAYS} days", sa.Interval)
+        self.purge = Statement(inbox.delete().where(is_in(inbox, DONE, DISCARDED), inbox.c.done_time < kept))
 
 
 class _Measures:
@@ -227,6 +215,14 @@ class _Measures:
         self.handled = Counter("kontor_inbox_handled", "Events by what became of them.", labels, registry=registry)
         self.dead = Gauge("kontor_inbox_dead", "Events that were given up.", registry=registry)
         self.age = Gauge("kontor_inbox_oldest_seconds", "Age of the oldest event not handled.", registry=registry)
+
+
+def _is_away(error: Exception) -> bool:
+    """Tell whether it is the database that is away, which is no fault of the event's."""
+    if isinstance(error, psycopg.OperationalError):
+        # Without a state the connection was lost; 08 and 57P say so, 53 that the server has no room for more of them.
+        return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))
+    return isinstance(error, PoolTimeout)
 
 
 def _event(row: Row) -> Event:

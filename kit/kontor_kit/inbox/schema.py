@@ -6,6 +6,8 @@ inbox_positions  how far each source was followed
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import BYTEA
@@ -15,6 +17,18 @@ from kontor_kit.tables import KEY_TEXT
 
 WAITING, DONE, DEAD, DISCARDED = range(4)
 """The states of a row: to be handled, handled, given up, and put aside by an operator."""
+
+EVENT_COLUMNS: Final = (
+    "event_id",
+    "tenant_id",
+    "event_type",
+    "resource_name",
+    "version",
+    "event_time",
+    "data",
+    "traceparent",
+)
+"""The columns that an event is stored in, in the order of its fields."""
 
 
 def inbox_tables(metadata: sa.MetaData) -> None:
@@ -51,6 +65,11 @@ def inbox_tables(metadata: sa.MetaData) -> None:
         sa.Column("position", sa.Text, nullable=False),
         sa.Column("update_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
+
+
+def is_in(table: sa.FromClause, *states: int) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is in one of `states`; as numbers in the text, which the partial indexes need."""
+    return table.c.state.in_([sa.literal_column(str(state)) for state in states])
 
 
 def create_inbox() -> None:
