@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from prometheus_client import Gauge
 
@@ -17,6 +18,7 @@ from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
+from kontor_kit.inbox import running
 from kontor_kit.inbox import upkeep as inbox_upkeep
 from kontor_kit.metrics import Metrics
 from kontor_kit.server import Server, stop_signal
@@ -80,7 +82,7 @@ def _standard(service: Service) -> dict[str, Command]:
         "work": Command(
             help="run the jobs of the service; answers nothing but health",
             run=lambda settings, _: work(service, settings),
-            need=["listen", "system_database_url"],
+            need=["listen", "system_database_url", *(running.NEEDED if service.handlers else ())],
         ),
         "migrate": Command(
             help="bring the database to the state that this version needs",
@@ -93,6 +95,8 @@ def _standard(service: Service) -> dict[str, Command]:
 def serve(service: Service, settings: Settings) -> int:
     """Answer calls until a signal."""
     runtime = _runtime(settings, settings.database_url)
+    if settings.system_database_url:
+        runtime = replace(runtime, system=_database(settings, settings.system_database_url))
     Server(
         settings,
         call_path(service, runtime),
@@ -100,7 +104,7 @@ def serve(service: Service, settings: Settings) -> int:
         checks={"database": runtime.database.is_reachable},
         parts=[runtime.waker, *service.parts(runtime)],
         drainers=[runtime.waker.release],
-        closers=[runtime.database.close],
+        closers=[database.close for database in (runtime.database, runtime.system) if database is not None],
     ).run()
     return 0
 
@@ -108,17 +112,20 @@ def serve(service: Service, settings: Settings) -> int:
 def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
     runtime = _runtime(settings, settings.system_database_url)
+    databases = [runtime.database]
+    entries = [*_housekeeping(service, runtime), *service.jobs(runtime)]
+    if service.handlers is not None:
+        databases.append(_database(settings, settings.database_url))
+        entries += running.jobs(service, runtime, databases[-1])
     wanted = stop_signal()
-    jobs = Jobs(
-        [*_housekeeping(service, runtime), *service.jobs(runtime)], on_failure=wanted.set, patience=settings.drain
-    )
+    jobs = Jobs(entries, on_failure=wanted.set, patience=settings.drain)
     server = Server(
         settings,
         call_path(service, runtime),
         [],
         checks={"database": runtime.database.is_reachable, "jobs": jobs.are_running},
         parts=[jobs],
-        closers=[runtime.database.close],
+        closers=[database.close for database in databases],
     )
     server.start()
     wanted.wait()
@@ -149,10 +156,15 @@ def migrate(service: Service, settings: Settings) -> int:
 
 
 def _runtime(settings: Settings, database_url: str) -> Runtime:
-    database = Database(database_url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
-    database.open()
+    database = _database(settings, database_url)
     metrics = Metrics(f"kontor-{settings.service}")
     return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(database_url))
+
+
+def _database(settings: Settings, url: str) -> Database:
+    database = Database(url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
+    database.open()
+    return database
 
 
 class Jobs:

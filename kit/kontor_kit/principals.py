@@ -6,6 +6,10 @@ import enum
 import math
 import uuid
 from dataclasses import dataclass, field
+from typing import Final
+
+PLATFORM_TENANT: Final = uuid.UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant of those who operate the platform, and of its own services."""
 
 
 class Scope(enum.IntEnum):

@@ -37,6 +37,7 @@ from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, etag_of, is_live
 from kontor_kit.terms import Term, encode
+from kontor_kit.tracing import Trace
 
 SUSPECTS = 10
 """So many records that look like a new one are told."""
@@ -185,6 +186,13 @@ class Records:
         if live and not is_live(locked.message):
             raise FailedPrecondition(f"{name} is deleted; undelete it first", reason="DELETED")
         return locked
+
+    def own_call(self, tx: Transaction, trace: Trace) -> Call:
+        """Return a call of the service itself, which may change every record of the transaction's tenant."""
+        assert tx.tenant_id is not None, "a record belongs to a tenant"
+        principal = Principal.of_service(self.SERVICE.full_name.split(".")[1], tx.tenant_id)
+        method = self.SERVICE.methods_by_name[f"Update{self.RESOURCE.kind}"]
+        return Call(MethodSpec.of(method), trace, principal=principal, scope=Scope.ALL)
 
     def reach(self, call: Call) -> Reach:
         """Return what the caller may see: what the permission to read reaches, or without it the method's own."""

@@ -19,7 +19,7 @@ from kontor_kit.changes.views import PlatformView, TenantView, View
 from kontor_kit.changes.waking import Waker
 from kontor_kit.db import Database, Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
-from kontor_kit.principals import Scope
+from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 
@@ -118,7 +118,10 @@ class ChangeServicer:
         if not request.all_tenants:
             return TenantView(self._log, self._shared.database, call, wanted)
         permission = f"{self._log.domain.partition('.')[0]}.changes.follow"
-        if self._system is None or principal_of(call).scope(permission) is not Scope.ALL:
+        principal = principal_of(call)
+        # Who may do everything in a tenant may not look into others: only the platform's own services may.
+        is_service = principal.tenant_id == PLATFORM_TENANT and principal.subject.startswith("serviceAccounts/")
+        if self._system is None or not is_service or principal.scope(permission) is not Scope.ALL:
             raise PermissionDenied(f"the permission {permission} is needed", metadata={"permission": permission})
         return PlatformView(self._log, self._system, wanted)
 

@@ -5,5 +5,6 @@ schema      the tables
 receiving   puts events into the inbox, together with the position they came from
 following   one way to get events: the change streams of the services that tell them
 handling    runs the handlers: effect and mark in one transaction
+running     makes the jobs of a service that has handlers
 upkeep      lists, replays and discards what could not be handled
 """

@@ -14,7 +14,8 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, Self
 
 import grpc
 import psycopg
@@ -22,6 +23,7 @@ from google.protobuf import descriptor_pool, message_factory
 from psycopg_pool import PoolTimeout
 
 from kontor.changes.v1 import stream_pb2
+from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.events import SNAPSHOT, Event, Handlers
 from kontor_kit.inbox.receiving import Inbox
 
@@ -61,6 +63,8 @@ class Follower:
         while not stopping.is_set():
             try:
                 snapshot = self._follow(stopping, snapshot=snapshot)
+            except Unavailable as error:
+                logger.info("following waits", extra={"source": self._source, "reason": str(error)})
             except (psycopg.OperationalError, PoolTimeout) as error:
                 logger.warning("following waits for the database", extra={"reason": str(error)})
             stopping.wait(self._pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
@@ -122,7 +126,7 @@ class _Ahead:
         self._error: grpc.RpcError | None = None
         self._left = threading.Event()
 
-    def __enter__(self) -> _Ahead:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._read, name="follower-reader", daemon=True).start()
         return self
 
@@ -152,10 +156,9 @@ class _Ahead:
 
     def _put(self, item: Any) -> None:
         while not self._left.is_set():
-            try:
-                return self._queue.put(item, timeout=1.0)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=1.0)
+                return
 
 
 def _change(response: stream_pb2.SubscribeResponse) -> Event:

@@ -66,7 +66,7 @@ class InboxUpkeep:
             .returning(inbox.c.handler)
         )
 
-    def list(self, *, dead: bool = False) -> list[dict[str, Any]]:
+    def unhandled(self, *, dead: bool = False) -> list[dict[str, Any]]:
         """Return what is not handled, or only what is dead, the oldest first, at most LISTED."""
         with self._database.read(None) as tx:
             return [_row(row) for row in tx.run(self._dead if dead else self._open)]
@@ -139,7 +139,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(upkeep: InboxUpkeep, given: argparse.Namespace) -> int:
-    for row in upkeep.list(dead=given.dead):
+    for row in upkeep.unhandled(dead=given.dead):
         if given.json:
             _print_json(row)
         else:

@@ -105,9 +105,15 @@ def running(
     """
     settings = database.settings(issuer=ISSUER, jwks_file=keys, jwks_url="", **changes)
     pool = Database(settings.database_url, pool_size=settings.database_pool_size, name=f"test-{service.name}")
+    system = Database(settings.system_database_url, pool_size=4, name=f"test-{service.name}-system")
     pool.open()
+    system.open()
     runtime = Runtime(
-        settings=settings, database=pool, metrics=Metrics(f"test-{service.name}"), waker=Waker(settings.database_url)
+        settings=settings,
+        database=pool,
+        system=system,
+        metrics=Metrics(f"test-{service.name}"),
+        waker=Waker(settings.database_url),
     )
     servicers = service.servicers(runtime)
     server = Server(
@@ -117,7 +123,7 @@ def running(
         checks={"database": pool.is_reachable},
         parts=[runtime.waker, *service.parts(runtime)],
         drainers=[runtime.waker.release],
-        closers=[pool.close],
+        closers=[pool.close, system.close],
     )
     server.start()
     server.health.check()

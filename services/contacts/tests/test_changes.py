@@ -75,7 +75,11 @@ def test_history_tells_each_change_with_its_values_the_newest_first(contacts, se
     assert [change.type.rpartition(".")[2] for change in changes] == ["deleted", "updated", "created"]
     assert [change.version for change in changes] == [3, 2, 1]
     (field,) = changes[1].fields
-    assert (field.field, field.old_value.string_value, field.new_value.string_value) == ("display_name", "Before", "After")
+    assert (field.field, field.old_value.string_value, field.new_value.string_value) == (
+        "display_name",
+        "Before",
+        "After",
+    )
     assert changes[1].subject == anna.user
 
 

@@ -22,6 +22,7 @@ from kontor_identity.oauth.store import find_tenant
 from kontor_identity.oauth.subjects import Subject, find_teams
 from kontor_identity.oauth.tokens import AccessTokens
 from kontor_identity.permissions import known_permissions
+from kontor_identity.registration import Registration
 from kontor_identity.roles.api import Roles
 from kontor_identity.secrets.api import Secrets
 from kontor_identity.service_accounts.api import ServiceAccounts
@@ -70,6 +71,12 @@ def service() -> Service:
                 arguments=_token_arguments,
                 need=["database_url", "key_encryption_key"],
             ),
+            "register-service": Command(
+                help="give a service of the platform an account, with which it follows the others",
+                run=_register,
+                arguments=_register_arguments,
+                need=["database_url"],
+            ),
             "rotate-keys": Command(
                 help="make the next signing key now, although it is not due yet",
                 run=_rotate_keys,
@@ -100,7 +107,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         *resources,
         Secrets(shared, secret_hasher(), _now),
         Sessions(shared),
-        ChangeServicer(_CHANGES, shared, log, runtime.waker),
+        ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
     ]
 
 
@@ -216,6 +223,28 @@ def _token(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
         tokens = AccessTokens(_ring(settings, database), issuer=settings.issuer, audience=settings.audience, clock=_now)
         token = tokens.issue(subject, "kontor-dev", dt.timedelta(seconds=arguments.lifetime))
     sys.stdout.write(token + "\n")
+    return 0
+
+
+def _register_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, metavar="SERVICE", help="the short name of the service")
+    parser.add_argument("--secret-file", type=Path, required=True, help="holds the secret that it will show")
+    parser.add_argument("--json", action="store_true", help="print the client id as JSON")
+
+
+def _register(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
+    secret = arguments.secret_file.read_text(encoding="utf-8").strip()
+    with _Opened(settings.database_url) as database:
+        shared, known = _shared(database, PageTokens(uuid.uuid4().hex)), known_permissions()
+        registration = Registration(
+            database=database,
+            roles=Roles(shared, known),
+            accounts=ServiceAccounts(shared),
+            secrets=Secrets(shared, secret_hasher(), _now),
+            known=known,
+        )
+        client_id = registration.register(arguments.name, secret)
+    sys.stdout.write((json.dumps({"client_id": client_id}) if arguments.json else client_id) + "\n")
     return 0
 
 
