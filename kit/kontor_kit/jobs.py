@@ -28,9 +28,11 @@ import sqlalchemy as sa
 from psycopg_pool import PoolTimeout
 
 from kontor_kit.db import Database, Statement, Transaction
-from kontor_kit.service import Job
 
 logger = logging.getLogger(__name__)
+
+Job = Callable[[threading.Event], None]
+"""Works until the event is set."""
 
 LEASE_SECONDS: Final = 30.0
 _LONGEST_WAIT_SECONDS: Final = 5.0

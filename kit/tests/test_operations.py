@@ -9,8 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import sqlalchemy as sa
+from alembic import autogenerate
+from alembic.migration import MigrationContext
 
 from kit.tests import operating
+from kontor_kit import migrations
 from kontor_kit.errors import FailedPrecondition, Unavailable
 from kontor_kit.operations import upkeep
 from kontor_kit.operations.runner import purge_operations
@@ -326,6 +330,32 @@ class TestList:
     @pytest.mark.parametrize("parent", ["", "services/other"])
     def test_refuses_another_parent(self, anna, parent):
         assert "parent" in anna.refusal("ListOperations", parent=parent).violations
+
+
+class TestMigration:
+    def test_makes_the_tables_as_they_are_declared(self, server):
+        declared = {*operating.metadata.tables}
+
+        def is_declared(name, kind, _):
+            return kind != "table" or name in declared
+
+        engine = sa.create_engine(
+            sa.make_url(server.database.url("owner")).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool
+        )
+        with engine.connect() as connection:
+            options = {"compare_type": True, "include_name": is_declared}
+            context = MigrationContext.configure(connection, opts=options)
+            assert autogenerate.compare_metadata(context, operating.metadata) == []
+
+    def test_goes_back(self, databases):
+        database = databases.empty(operating.service())
+        for revision in ("head", "base"):
+            migrations.migrate(database.settings(), operating.service(), revision)
+        with database.connect() as connection:
+            assert connection.execute("SELECT to_regclass('operations'), to_regclass('leases')").fetchone() == (
+                None,
+                None,
+            )
 
 
 class TestCommand:

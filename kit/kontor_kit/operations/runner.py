@@ -21,7 +21,7 @@ from google.rpc import status_pb2
 from psycopg_pool import PoolTimeout
 
 from kontor_kit.db import Database, Row, Statement
-from kontor_kit.jobs import LeaseLost, Turn, every, holder
+from kontor_kit.jobs import Job, LeaseLost, Turn, every, holder
 from kontor_kit.operations.work import (
     CANCELLED,
     FAILED,
@@ -39,7 +39,6 @@ from kontor_kit.operations.work import (
     judge,
     status_of,
 )
-from kontor_kit.service import Job
 from kontor_kit.tracing import current_trace, start_span
 
 logger = logging.getLogger(__name__)
