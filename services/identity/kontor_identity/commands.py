@@ -61,7 +61,7 @@ class Commands:
     founding: Founding
     find_tenant: Callable[[str], uuid.UUID | None]
 
-    def bootstrap(self, slug: str, display_name: str, email: str, admin_name: str, password: str) -> dict[str, str]:
+    def bootstrap(self, slug: str, display_name: str, email: str, admin_name: str, password: str) -> dict[str, Any]:
         """Make the operators' tenant and the first one with its administrator, as far as they are not there."""
         self._ensure_tenant(PLATFORM_SLUG, "Platform", PLATFORM_TENANT)
         tenant_id = self._ensure_tenant(slug, display_name, uuid7())

@@ -178,6 +178,17 @@ def _commands(database: Database) -> Commands:
     )
 
 
+def _registration(database: Database) -> Registration:
+    shared, known = _shared(database, PageTokens(uuid.uuid4().hex)), known_permissions()
+    return Registration(
+        database=database,
+        roles=Roles(shared, known),
+        accounts=ServiceAccounts(shared),
+        secrets=Secrets(shared, secret_hasher(), _now),
+        known=known,
+    )
+
+
 def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", required=True, metavar="SLUG", help="the short name of the first tenant")
     parser.add_argument("--display-name", required=True, help="what people call it")
@@ -185,6 +196,13 @@ def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-name", default="Admin", help="what people call the administrator")
     parser.add_argument(
         "--password-file", type=Path, help="holds the administrator's password; without it, there is none"
+    )
+    parser.add_argument(
+        "--register",
+        action="append",
+        default=[],
+        metavar="SERVICE=FILE",
+        help="register a service too, as register-service does with the secret in the file",
     )
     parser.add_argument("--json", action="store_true", help="print what there is now as JSON")
 
@@ -201,6 +219,10 @@ def _bootstrap(settings: IdentitySettings, arguments: argparse.Namespace) -> int
             admin_name=arguments.admin_name,
             password=password,
         )
+        registration = _registration(database)
+        for name, _, path in (entry.partition("=") for entry in arguments.register):
+            client_id = registration.register(name, Path(path).read_text(encoding="utf-8").strip())
+            made.setdefault("clients", {})[name] = client_id
     sys.stdout.write(json.dumps(made) + "\n" if arguments.json else f"tenant {made['tenant']} with {made['user']}\n")
     return 0
 
@@ -235,15 +257,7 @@ def _register_arguments(parser: argparse.ArgumentParser) -> None:
 def _register(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
     secret = arguments.secret_file.read_text(encoding="utf-8").strip()
     with _Opened(settings.database_url) as database:
-        shared, known = _shared(database, PageTokens(uuid.uuid4().hex)), known_permissions()
-        registration = Registration(
-            database=database,
-            roles=Roles(shared, known),
-            accounts=ServiceAccounts(shared),
-            secrets=Secrets(shared, secret_hasher(), _now),
-            known=known,
-        )
-        client_id = registration.register(arguments.name, secret)
+        client_id = _registration(database).register(arguments.name, secret)
     sys.stdout.write((json.dumps({"client_id": client_id}) if arguments.json else client_id) + "\n")
     return 0
 

@@ -135,7 +135,7 @@ class Secrets:
         if any(rules.is_valid(end, now) and self._hasher.matches(value, digest) for digest, end in stored):
             return
         self._end_others(tx, call, found, now, rules.DEFAULT_OVERLAP)
-        self._new(tx, call, found, now, None, value)
+        self._new(tx, call, found, now, None, value=value)
 
     def delete_secret(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Make a secret invalid for good."""
@@ -160,6 +160,7 @@ class Secrets:
         parent: _Parent,
         now: dt.datetime,
         expire_time: dt.datetime | None,
+        *,
         value: str = "",
     ) -> Any:
         if not parent.is_live:
