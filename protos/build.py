@@ -39,9 +39,13 @@ def build(out: Path) -> None:
         validate = Path(scratch) / "validate.binpb"
         file = FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
         validate.write_bytes(FileDescriptorSet(file=[file]).SerializeToString())
+        # The wheel has the source under another name than the one that it is known by everywhere, its own module included.
+        operations = Path(scratch) / "google" / "longrunning" / "operations.proto"
+        operations.parent.mkdir(parents=True)
+        shutil.copy(googleapis / "google" / "longrunning" / "operations_proto.proto", operations)
         descriptors = out / "kontor" / "descriptors.binpb"
         _protoc(
-            *(f"-I{path}" for path in (HERE, googleapis, well_known)),
+            *(f"-I{path}" for path in (HERE, googleapis, well_known, scratch)),
             f"--descriptor_set_in={validate}",
             *(f"--{plugin}_out={out}" for plugin in ("python", "pyi", "grpc_python")),
             "--include_imports",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kontor_dev import commands
+from kontor_dev import commands, events
 from kontor_dev.errors import Refused
 
 EPILOG = """exit codes:
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     )
     groups = top.add_subparsers(title="groups", metavar="GROUP", required=True)
     commands.add_group(groups)
+    events.add_group(groups)
     return top
 
 

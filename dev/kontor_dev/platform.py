@@ -41,6 +41,8 @@ class Service:
     """Variables of its environment that want a secret of their own."""
     settings: tuple[tuple[str, str], ...] = ()
     """Further variables of its environment."""
+    follows: bool = False
+    """Whether it follows other services, for which it needs credentials."""
 
 
 SERVICES = (
@@ -51,7 +53,7 @@ SERVICES = (
         # Envoy stands in front; and whoever can read the data folder may have any token.
         settings=(("KONTOR_TRUSTED_PROXIES", "1"), ("KONTOR_DEV", "1")),
     ),
-    Service("contacts"),
+    Service("contacts", follows=True),
 )
 
 
@@ -144,6 +146,11 @@ def database_url(data: DataFolder, port: int, service: str, role: str) -> str:
     return f"postgresql://{service}_{role}:{password}@127.0.0.1:{port}/{service}"
 
 
+def client_secret(data: DataFolder, service: str) -> str:
+    """Returns the secret with which a service gets its tokens, in the form that identity takes."""
+    return f"kontor_secret_{data.secret(f'{service}_client')}"
+
+
 def environment(
     data: DataFolder, service: Service, *, database_port: int, settings: Mapping[str, str]
 ) -> dict[str, str]:
@@ -167,6 +174,9 @@ def environment(
         **{variable: data.secret(variable.lower()) for variable in service.secrets},
         **dict(service.settings),
     }
+    if service.follows:
+        fixed["KONTOR_CLIENT_ID"] = data.state().get("clients", {}).get(name, "")
+        fixed["KONTOR_CLIENT_SECRET"] = client_secret(data, name)
     ours = {name: value for name, value in os.environ.items() if not name.startswith("KONTOR_")}
     tuned = {name: os.environ[name] for name in TUNABLE if name in os.environ}
     return ours | fixed | dict(settings) | tuned

@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from kontor_dev import databases, envoy, leftovers, postgres, probes, tokens, tools
 from kontor_dev.control import ControlServer
 from kontor_dev.data import DataFolder
 from kontor_dev.errors import Refused, Stopped
-from kontor_dev.platform import SERVICES, Plan, Process, Service, command, environment, plan
+from kontor_dev.platform import SERVICES, Plan, Process, Service, client_secret, command, environment, plan
 from kontor_dev.ports import free_ports, is_free
 from kontor_dev.progress import Display, display
 from kontor_dev.signals import Signals
@@ -189,22 +190,28 @@ class Start:
         self._data.remember_within("migrated", service.name, code)
 
     def _bootstrap(self, identity: Service) -> None:
-        """Makes signing key, tenant and administrator, once in the life of a data folder."""
-        if "tenant" in self._data.state():
+        """Makes signing key, tenant, administrator and the accounts of services, once in the life of a data folder."""
+        following = [service.name for service in self._services if service.follows]
+        state = self._data.state()
+        if "tenant" in state and set(following) <= set(state.get("clients", {})):
             return
-        with self._show.step("First tenant"):
+        with self._show.step("First tenant"), TemporaryDirectory() as folder:
             password_file = self._data.path / "admin-password"
             password_file.touch(0o600)
             password_file.write_text(self._data.secret("admin"))
+            for name in following:
+                Path(folder, name).write_text(client_secret(self._data, name))
             made = tools.run(
                 self._data,
                 "identity",
                 *("bootstrap", "--tenant", TENANT, "--display-name", "Demo", "--admin", ADMIN, "--json"),
                 *("--password-file", str(password_file)),
+                *(word for name in following for word in ("--register", f"{name}={Path(folder, name)}")),
                 env=self._environment(identity),
                 stopping=self._supervisor.stopping,
             )
-            self._data.remember(tenant=json.loads(made))
+            tenant = json.loads(made)
+            self._data.remember(clients=tenant.pop("clients", {}), tenant=tenant)
 
     def _start_services(self) -> None:
         children = self._supervisor.start(self._spec(process) for process in self._plan.processes)

@@ -69,6 +69,15 @@ class TestEnvironment:
         assert len(env["KONTOR_PAGE_TOKEN_KEY"]) >= 32
 
 
+    def test_a_service_that_follows_others_has_credentials(self, tmp_path):
+        data = DataFolder(tmp_path)
+        data.remember(clients={"beta": "the-id"})
+        env = environment(data, Service("beta", follows=True), database_port=5, settings={})
+        assert env["KONTOR_CLIENT_ID"] == "the-id"
+        assert env["KONTOR_CLIENT_SECRET"].startswith("kontor_secret_")
+        assert "KONTOR_CLIENT_ID" not in environment(data, Service("alpha"), database_port=5, settings={})
+
+
 class TestPorts:
     def test_free_ports_differ_and_are_free(self):
         ports = free_ports(20)

@@ -84,7 +84,7 @@ class _Generator:
     def _operation(self, method: Method, binding: Binding, path_parameters: list[Json]) -> Json:
         request = self.contract.messages[method.request]
         operation: Json = {
-            "operationId": f"{method.service.rsplit('.', 1)[-1]}_{method.proto.name}",
+            "operationId": _operation_id(method),
             "tags": [_tag(method.service)],
             "summary": method.comment.split(". ")[0].split("\n")[0].rstrip("."),
             "description": self._description(method),
@@ -285,6 +285,11 @@ def _headers(request: Message, binding: Binding) -> list[Json]:
     if binding.verb in ("PATCH", "DELETE") or (binding.verb == "POST" and "etag" in request.fields):
         found.append({"$ref": "#/components/parameters/If-Match"})
     return found
+
+
+def _operation_id(method: Method) -> str:
+    """The service's name and the method's: every service of the platform has a ChangeService."""
+    return f"{schema_name(method.service).replace('.', '_')}_{method.proto.name}"
 
 
 def _tag(service: str) -> str:

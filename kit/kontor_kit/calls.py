@@ -181,7 +181,10 @@ class CallPath:
     def handler(self, spec: MethodSpec, behavior: Behavior) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Make the handler of a method."""
         if spec.is_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._stream(spec, behavior))
+            serve = self._stream(spec, behavior)
+            # A stream holds a thread for as long as it lives: grpcio takes it from the pool that this attribute names.
+            serve.experimental_thread_pool = getattr(behavior, "experimental_thread_pool", None)  # type: ignore[attr-defined]
+            return grpc.unary_stream_rpc_method_handler(serve)
         return grpc.unary_unary_rpc_method_handler(self._unary(spec, behavior))
 
     def _unary(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], bytes]:

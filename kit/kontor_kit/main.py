@@ -8,10 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from prometheus_client import Gauge
 
 from kontor_kit import logs, requests
+from kontor_kit.changes import upkeep
+from kontor_kit.changes.sequencer import Sequencer
+from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
+from kontor_kit.inbox import running
+from kontor_kit.inbox import upkeep as inbox_upkeep
 from kontor_kit.metrics import Metrics
 from kontor_kit.server import Server, stop_signal
 from kontor_kit.service import Command, Job, Runtime, Service, call_path
@@ -29,7 +37,8 @@ KONTOR_DRAIN_SECONDS, then the process exits with 0.
 def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
     service = load_service()
-    commands = {**_standard(service), **service.commands}
+    kept = upkeep.commands(service) if service.metadata is not None else {}
+    commands = {**_standard(service), **kept, **inbox_upkeep.commands(service), **service.commands}
     parser = _parser(name, service, commands)
     arguments = parser.parse_args(argv)
     command = commands[arguments.command]
@@ -73,7 +82,7 @@ def _standard(service: Service) -> dict[str, Command]:
         "work": Command(
             help="run the jobs of the service; answers nothing but health",
             run=lambda settings, _: work(service, settings),
-            need=["listen", "system_database_url"],
+            need=["listen", "system_database_url", *(running.NEEDED if service.handlers else ())],
         ),
         "migrate": Command(
             help="bring the database to the state that this version needs",
@@ -86,13 +95,16 @@ def _standard(service: Service) -> dict[str, Command]:
 def serve(service: Service, settings: Settings) -> int:
     """Answer calls until a signal."""
     runtime = _runtime(settings, settings.database_url)
+    if settings.system_database_url:
+        runtime = replace(runtime, system=_database(settings, settings.system_database_url))
     Server(
         settings,
         call_path(service, runtime),
         service.servicers(runtime),
         checks={"database": runtime.database.is_reachable},
-        parts=[*service.parts(runtime)],
-        closers=[runtime.database.close],
+        parts=[runtime.waker, *service.parts(runtime)],
+        drainers=[runtime.waker.release],
+        closers=[database.close for database in (runtime.database, runtime.system) if database is not None],
     ).run()
     return 0
 
@@ -100,17 +112,20 @@ def serve(service: Service, settings: Settings) -> int:
 def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
     runtime = _runtime(settings, settings.system_database_url)
+    databases = [runtime.database]
+    entries = [*_housekeeping(service, runtime), *service.jobs(runtime)]
+    if service.handlers is not None:
+        databases.append(_database(settings, settings.database_url))
+        entries += running.jobs(service, runtime, databases[-1])
     wanted = stop_signal()
-    jobs = Jobs(
-        [*_housekeeping(service, runtime), *service.jobs(runtime)], on_failure=wanted.set, patience=settings.drain
-    )
+    jobs = Jobs(entries, on_failure=wanted.set, patience=settings.drain)
     server = Server(
         settings,
         call_path(service, runtime),
         [],
         checks={"database": runtime.database.is_reachable, "jobs": jobs.are_running},
         parts=[jobs],
-        closers=[runtime.database.close],
+        closers=[database.close for database in databases],
     )
     server.start()
     wanted.wait()
@@ -122,7 +137,13 @@ def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
     """The jobs that every service has which keeps the kit's tables."""
     if service.metadata is None:
         return []
-    return [("purge-requests", lambda stopping: requests.purge(runtime.database, stopping))]
+    lag = Gauge(
+        "kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry
+    )
+    return [
+        ("purge-requests", lambda stopping: requests.purge(runtime.database, stopping)),
+        ("sequence-changes", Sequencer(service.metadata, runtime.database, lag).run),
+    ]
 
 
 def migrate(service: Service, settings: Settings) -> int:
@@ -135,9 +156,15 @@ def migrate(service: Service, settings: Settings) -> int:
 
 
 def _runtime(settings: Settings, database_url: str) -> Runtime:
-    database = Database(database_url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
+    database = _database(settings, database_url)
+    metrics = Metrics(f"kontor-{settings.service}")
+    return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(database_url))
+
+
+def _database(settings: Settings, url: str) -> Database:
+    database = Database(url, pool_size=settings.database_pool_size, name=f"kontor-{settings.service}")
     database.open()
-    return Runtime(settings=settings, database=database, metrics=Metrics(f"kontor-{settings.service}"))
+    return database
 
 
 class Jobs:

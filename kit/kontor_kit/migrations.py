@@ -83,17 +83,18 @@ def extensions() -> None:
         op.execute(f"CREATE EXTENSION IF NOT EXISTS {name}")
 
 
-def secure(table: str, *, system: str = "") -> None:
-    """Hold the app role to the tenant in `table`; allow the system role the privileges in `system` on all of it.
+def secure(table: str, *, system: str = "", app: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
+    """Hold the app role, with the privileges in `app`, to the tenant in `table`.
 
-    `system` is for example `SELECT, DELETE`; without it the system role has no business in the table.
+    The system role gets the privileges in `system`, for example `SELECT, DELETE`, on all of it; without it the system
+    role has no business in the table.
     """
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    app, works = app_role(), system_role()
+    serves, works = app_role(), system_role()
     op.execute(
-        f"CREATE POLICY tenant ON {table} TO {app} USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})"
+        f"CREATE POLICY tenant ON {table} TO {serves} USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})"
     )
-    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {app}")
+    op.execute(f"GRANT {app} ON {table} TO {serves}")
     if system:
         op.execute(f"CREATE POLICY system ON {table} TO {works} USING (true) WITH CHECK (true)")
         op.execute(f"GRANT {system} ON {table} TO {works}")

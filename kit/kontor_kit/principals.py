@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import enum
+import math
 import uuid
 from dataclasses import dataclass, field
+from typing import Final
+
+PLATFORM_TENANT: Final = uuid.UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant of those who operate the platform, and of its own services."""
 
 
 class Scope(enum.IntEnum):
@@ -24,18 +29,25 @@ class Principal:
 
     tenant_id: uuid.UUID
     subject: str
-    """A resource name: `users/{user}` or `serviceAccounts/{service_account}`."""
+    """A resource name: `users/{user}` or `serviceAccounts/{service_account}`; `services/{service}` for work of its own."""
     permissions: dict[str, Scope]
     """Permission to scope. A permission is `<service>.<collection>.<verb>`; a trailing part may be `*`."""
     teams: frozenset[uuid.UUID] = frozenset()
     client_id: str = ""
     """The OAuth client the token was issued to."""
+    expires: float = math.inf
+    """When the token ends, in seconds since 1970."""
     actor: str = ""
     """Who acts on behalf of the subject (`act` of RFC 8693); empty where nobody does."""
     subject_id: uuid.UUID = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "subject_id", uuid.UUID(self.subject.rpartition("/")[2]))
+        object.__setattr__(self, "subject_id", _subject_id(self.subject))
+
+    @classmethod
+    def of_service(cls, service: str, tenant_id: uuid.UUID) -> Principal:
+        """Return who works when a service does something by itself: it may do everything in the tenant."""
+        return cls(tenant_id=tenant_id, subject=f"services/{service}", permissions={"*": Scope.ALL})
 
     def scope(self, permission: str) -> Scope | None:
         """Return how far `permission` reaches for this principal; None where it does not have it."""
@@ -47,6 +59,12 @@ class Principal:
             if wider is not None and (best is None or wider > best):
                 best = wider
         return best
+
+
+def _subject_id(subject: str) -> uuid.UUID:
+    kind, _, key = subject.partition("/")
+    # A service has a name and no UUID; nothing belongs to it.
+    return uuid.uuid5(uuid.NAMESPACE_URL, subject) if kind == "services" else uuid.UUID(key)
 
 
 def parse_permissions(entries: list[str]) -> dict[str, Scope]:

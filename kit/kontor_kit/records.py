@@ -37,6 +37,7 @@ from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, etag_of, is_live
 from kontor_kit.terms import Term, encode
+from kontor_kit.tracing import Trace
 
 SUSPECTS = 10
 """So many records that look like a new one are told."""
@@ -128,6 +129,14 @@ class Records:
         self.record(tx, call, event, before=before, after=after, version=locked.version + 1)
         return after
 
+    def note(self, tx: Transaction, call: Call, locked: Locked, event: str) -> Any:
+        """Write down that something happened to a record which changed none of its fields; return it."""
+        after = type(locked.message)()
+        after.CopyFrom(locked.message)
+        self._write(tx, locked, after, {})
+        self.record(tx, call, event, before=locked.message, after=after, version=locked.version + 1)
+        return after
+
     def _mark(self, tx: Transaction, call: Call, locked: Locked, *, deleted: bool) -> Any:
         after = type(locked.message)()
         after.CopyFrom(locked.message)
@@ -179,11 +188,28 @@ class Records:
             raise FailedPrecondition(f"{name} is deleted; undelete it first", reason="DELETED")
         return locked
 
+    def own_call(self, tx: Transaction, trace: Trace) -> Call:
+        """Return a call of the service itself, which may change every record of the transaction's tenant."""
+        assert tx.tenant_id is not None, "a record belongs to a tenant"
+        principal = Principal.of_service(self.SERVICE.full_name.split(".")[1], tx.tenant_id)
+        method = self.SERVICE.methods_by_name[f"Update{self.RESOURCE.kind}"]
+        return Call(MethodSpec.of(method), trace, principal=principal, scope=Scope.ALL)
+
     def reach(self, call: Call) -> Reach:
         """Return what the caller may see: what the permission to read reaches, or without it the method's own."""
         principal = principal_of(call)
-        scope = principal.scope(self._read_permission) if self._read_permission else None
-        return Reach(principal, scope or self.scope(call))
+        return Reach(principal, self.read_scope(principal) or self.scope(call))
+
+    def read_scope(self, principal: Principal) -> Scope | None:
+        """Return how far the permission to read records of this resource reaches; None where there is none."""
+        return principal.scope(self._read_permission) if self._read_permission else None
+
+    def require_readable(self, tx: Transaction, call: Call, name: str, field: str) -> None:
+        """Raise NotFound where the caller may not read the record `name`, or PermissionDenied where none at all."""
+        id = parse_name(name, self.RESOURCE.pattern, field)
+        scope = self.scope(call, self._read_permission)
+        if self.store.get_one(tx, Reach(principal_of(call), scope), id, ("name",)) is None:
+            raise self.not_found(name)
 
     def scope(self, call: Call, permission: str = "") -> Scope:
         """Return how far the method's permission reaches, or another one; raises PermissionDenied without it."""

@@ -19,6 +19,9 @@ from kontor_kit.mapping import Codec
 from kontor_kit.scopes import OwnerScope, ScopeRule
 from kontor_kit.terms import Term, terms
 
+STANDARD_EVENTS = ("created", "updated", "deleted", "undeleted")
+"""What the standard methods do to a record."""
+
 SEARCH_TEXT_LIMIT = 2000
 
 
@@ -35,6 +38,8 @@ class Resource:
     scope: ScopeRule = field(default_factory=OwnerScope)
     conflicts: dict[str, str] = field(default_factory=dict)
     """What to answer where a unique index is violated: the index's name to a sentence."""
+    events: tuple[str, ...] = STANDARD_EVENTS
+    """What can happen to a record; the last part of the types of its events."""
 
     @cached_property
     def descriptor(self) -> Descriptor:

@@ -34,8 +34,8 @@ class Part(Protocol):
 class Server:
     """Serves `servicers` on `settings.listen` until it is stopped.
 
-    `checks` are what health depends on; `parts` start before and stop after the gRPC server; `closers` are called last,
-    for example to close connection pools. Raises ValueError where a method of the contract has no handler.
+    `checks` are what health depends on; `parts` start before and stop after the gRPC server; `drainers` are called when
+    the end begins, for example to end streams; `closers` are called last, for example to close connection pools. Raises ValueError where a method of the contract has no handler.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class Server:
         *,
         checks: Mapping[str, Check] | None = None,
         parts: Sequence[Part] = (),
+        drainers: Sequence[Callable[[], object]] = (),
         closers: Sequence[Callable[[], object]] = (),
     ) -> None:
         self._settings = settings
+        self._drainers = drainers
         self._closers = closers
         self._parts = [*parts]
         if settings.metrics_listen:
@@ -82,6 +84,8 @@ class Server:
         logger.info("draining")
         self.health.drain()
         threading.Event().wait(self._settings.drain_delay)
+        for drain in self._drainers:
+            drain()
         self._grpc.stop(self._settings.drain).wait()
         for part in reversed(self._parts):
             part.stop()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from kontor_kit.calls import CallPath, Servicer, Verifier
+from kontor_kit.changes.waking import Waker
 from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.db import Database
+from kontor_kit.inbox.events import Handlers
 from kontor_kit.metrics import Metrics
 from kontor_kit.pages import PageTokens
 from kontor_kit.server import Part
@@ -28,7 +30,11 @@ class Runtime:
     """Of the class that the service names."""
     database: Database
     """As the app role in serve, as the system role in work."""
+    system: Database | None = None
+    """As the system role in serve, where it is given: for what is told to the platform over all tenants."""
     metrics: Metrics
+    waker: Waker
+    """Wakes those who wait for changes."""
 
     def page_tokens(self) -> PageTokens:
         """Return what seals and opens page tokens."""
@@ -76,6 +82,10 @@ class Service:
     """What runs beside the gRPC server in serve."""
     jobs: Callable[[Runtime], Iterable[tuple[str, Job]]] = _nothing
     """What work runs, by name; a thread each."""
+    handlers: Handlers | None = None
+    """What work does when something happens in other services."""
+    handlers_use: Callable[[Runtime], Any] | None = None
+    """Makes what the handlers find as `work.service`; the database of the runtime it is given is as the app role."""
     keys: Callable[[Runtime], KeySource] | None = None
     """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from kontor_kit.changes import Changes
+from kontor_kit.changes.pending import Changes
 from kontor_kit.checks import Checks
 from kontor_kit.custom_fields import FieldType, Format
 from kontor_kit.db import Database

@@ -211,6 +211,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
         teams=frozenset(map(uuid.UUID, claims.get("teams") or ())),
         client_id=str(claims.get("client_id") or ""),
         actor=str(actor.get("sub") or ""),
+        expires=float(claims["exp"]),
     )
 
 

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 FORBIDDEN = "forbidden"
 
 
-def _load(source: Path):
+def load(source: Path):
     """Compile a proto that imports Kontor's, and return its file descriptor."""
     known = Path(importlib.util.find_spec("kontor").submodule_search_locations[0]) / "descriptors.binpb"
     with tempfile.TemporaryDirectory() as scratch:
@@ -45,7 +45,7 @@ def _load(source: Path):
     return pool.FindFileByName(source.name)
 
 
-FILE = _load(HERE / "widgets.proto")
+FILE = load(HERE / "widgets.proto")
 Widget = GetMessageClass(FILE.message_types_by_name["Widget"])
 
 metadata = sa.MetaData()

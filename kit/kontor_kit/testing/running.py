@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from kontor_kit.calls import MethodSpec
+from kontor_kit.changes.waking import Waker
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.metrics import Metrics
@@ -104,16 +105,25 @@ def running(
     """
     settings = database.settings(issuer=ISSUER, jwks_file=keys, jwks_url="", **changes)
     pool = Database(settings.database_url, pool_size=settings.database_pool_size, name=f"test-{service.name}")
+    system = Database(settings.system_database_url, pool_size=4, name=f"test-{service.name}-system")
     pool.open()
-    runtime = Runtime(settings=settings, database=pool, metrics=Metrics(f"test-{service.name}"))
+    system.open()
+    runtime = Runtime(
+        settings=settings,
+        database=pool,
+        system=system,
+        metrics=Metrics(f"test-{service.name}"),
+        waker=Waker(settings.database_url),
+    )
     servicers = service.servicers(runtime)
     server = Server(
         settings,
         call_path(service, runtime),
         servicers,
         checks={"database": pool.is_reachable},
-        parts=[*service.parts(runtime)],
-        closers=[pool.close],
+        parts=[runtime.waker, *service.parts(runtime)],
+        drainers=[runtime.waker.release],
+        closers=[pool.close, system.close],
     )
     server.start()
     server.health.check()

@@ -2,18 +2,27 @@
 
 from pathlib import Path
 
+from kontor.contacts.v1 import change_service_pb2
+from kontor_contacts.accounts import events as account_events
 from kontor_contacts.accounts.api import Accounts
 from kontor_contacts.address_statuses.api import AddressStatuses
 from kontor_contacts.affiliations.api import Affiliations
 from kontor_contacts.contact_points import rules
+from kontor_contacts.contacts import events as contact_events
 from kontor_contacts.contacts.api import Contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
 from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.custom_fields import FieldType
+from kontor_kit.inbox.events import Handlers
+from kontor_kit.records import Records
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 
 
 def service() -> Service:
@@ -24,11 +33,26 @@ def service() -> Service:
         servicers=_servicers,
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
+        handlers=_handlers(),
+        handlers_use=_records,
     )
 
 
-def _servicers(runtime: Runtime) -> list[Servicer]:
-    shared = Shared.of(
+def _handlers() -> Handlers:
+    handlers = Handlers()
+    account_events.declare(handlers)
+    contact_events.declare(handlers)
+    return handlers
+
+
+def _records(runtime: Runtime) -> dict[str, Records]:
+    """Return what the handlers change, by collection."""
+    shared = _shared(runtime)
+    return {"accounts": Accounts(shared), "contacts": Contacts(shared)}
+
+
+def _shared(runtime: Runtime) -> Shared:
+    return Shared.of(
         "contacts.kontor",
         metadata,
         database=runtime.database,
@@ -36,7 +60,11 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         peers=runtime.settings.peers,
         formats={FieldType.EMAIL: rules.email, FieldType.PHONE: rules.phone, FieldType.URL: rules.website},
     )
-    return [
+
+
+def _servicers(runtime: Runtime) -> list[Servicer]:
+    shared = _shared(runtime)
+    resources = [
         Accounts(shared),
         AddressStatuses(shared),
         Affiliations(shared),
@@ -44,3 +72,5 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         CustomFieldDefinitions(shared),
         SavedViews(shared),
     ]
+    log = ChangeLog(metadata, "contacts.kontor", resources)
+    return [*resources, ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system)]

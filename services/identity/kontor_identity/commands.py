@@ -13,7 +13,7 @@ from kontor_identity.founding import Founding
 from kontor_identity.grants import from_columns
 from kontor_identity.roles.rules import ADMIN, Grant, merge
 from kontor_identity.roles.table import roles
-from kontor_identity.tenants.rules import PLATFORM_SLUG, PLATFORM_TENANT
+from kontor_identity.tenants.rules import PLATFORM_SLUG
 from kontor_identity.users.rules import normal_email
 from kontor_identity.users.table import users
 from kontor_kit.calls import Call, MethodSpec
@@ -21,7 +21,7 @@ from kontor_kit.db import Database, Statement, Transaction
 from kontor_kit.errors import NotFound
 from kontor_kit.folding import fold
 from kontor_kit.ids import format_name, uuid7
-from kontor_kit.principals import Principal, Scope
+from kontor_kit.principals import PLATFORM_TENANT, Principal, Scope
 from kontor_kit.tracing import start_span
 
 BOOTSTRAP = "serviceAccounts/00000000-0000-7000-8000-000000000002"
@@ -62,11 +62,11 @@ class Commands:
     founding: Founding
     find_tenant: Callable[[str], uuid.UUID | None]
 
-    def bootstrap(self, slug: str, display_name: str, email: str, admin_name: str, password: str) -> dict[str, str]:
+    def bootstrap(self, slug: str, display_name: str, email: str, admin_name: str, password: str) -> dict[str, Any]:
         """Make the operators' tenant and the first one with its administrator, as far as they are not there."""
         self._ensure_tenant(PLATFORM_SLUG, "Platform", PLATFORM_TENANT)
         tenant_id = self._ensure_tenant(slug, display_name, uuid7())
-        call = _call(tenant_id)
+        call = own_call(tenant_id)
         email = normal_email(email, "admin")
         with self.database.write(tenant_id) as tx:
             user = self._find_user(tx, email)
@@ -100,7 +100,7 @@ class Commands:
             if found is not None:
                 return found
             made = user_pb2.User(email=email, display_name=user_name)
-            name: str = self.founding.add_user(tx, _call(tenant_id), made).name
+            name: str = self.founding.add_user(tx, own_call(tenant_id), made).name
         return name
 
     def _ensure_tenant(self, slug: str, display_name: str, new_id: uuid.UUID) -> uuid.UUID:
@@ -108,7 +108,7 @@ class Commands:
         if found is not None:
             return found
         with self.database.write(new_id) as tx:
-            self.tenants.found(tx, _call(new_id), tenant_pb2.Tenant(slug=slug, display_name=display_name), new_id)
+            self.tenants.found(tx, own_call(new_id), tenant_pb2.Tenant(slug=slug, display_name=display_name), new_id)
         return new_id
 
     @staticmethod
@@ -124,7 +124,7 @@ class Commands:
         return rows[0][0], from_columns([rows[0][1]])
 
 
-def _call(tenant_id: uuid.UUID) -> Call:
+def own_call(tenant_id: uuid.UUID) -> Call:
     """Return a call by these commands, which may do everything in a tenant."""
     create = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"].methods_by_name["CreateTenant"]
     principal = Principal(tenant_id=tenant_id, subject=BOOTSTRAP, permissions={"*": Scope.ALL})

@@ -1,5 +1,6 @@
-"""The permissions that there are: those that some method of the contract asks for."""
+"""The permissions that there are: those that methods of the contract ask for, and to follow a service for all tenants."""
 
+from collections.abc import Collection
 from importlib.resources import files
 from typing import Any
 
@@ -20,4 +21,14 @@ def known_permissions() -> frozenset[str]:
         for method in service.method
     }
     # `public` and `authenticated` are words for what needs no permission.
-    return frozenset(permission for permission in named if permission.count(".") == 2)
+    asked_for = {permission for permission in named if permission.count(".") == 2}
+    return frozenset(asked_for | {f"{service}.changes.follow" for service in _telling(asked_for)})
+
+
+def following_permissions(known: Collection[str]) -> list[str]:
+    """Return what a service of the platform needs to follow the others."""
+    return sorted(f"{service}.changes.{verb}" for service in _telling(known) for verb in ("follow", "read"))
+
+
+def _telling(known: Collection[str]) -> set[str]:
+    return {permission.partition(".")[0] for permission in known if permission.endswith(".changes.read")}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from kontor.identity.v1 import change_service_pb2
 from kontor_identity.commands import Commands
 from kontor_identity.founding import Founding
 from kontor_identity.hashing import password_hasher, secret_hasher
@@ -21,6 +22,7 @@ from kontor_identity.oauth.store import find_tenant
 from kontor_identity.oauth.subjects import Subject, find_teams
 from kontor_identity.oauth.tokens import AccessTokens
 from kontor_identity.permissions import known_permissions
+from kontor_identity.registration import Registration
 from kontor_identity.roles.api import Roles
 from kontor_identity.secrets.api import Secrets
 from kontor_identity.service_accounts.api import ServiceAccounts
@@ -31,12 +33,15 @@ from kontor_identity.teams.api import Teams
 from kontor_identity.tenants.api import Tenants
 from kontor_identity.users.api import Users
 from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.config import ConfigurationError
 from kontor_kit.db import Database
 from kontor_kit.pages import PageTokens
 from kontor_kit.service import Command, Job, Runtime, Service
 from kontor_kit.shared import Shared
 
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _DEV = "KONTOR_DEV"
 _HOUR = 3600.0
 
@@ -66,6 +71,12 @@ def service() -> Service:
                 arguments=_token_arguments,
                 need=["database_url", "key_encryption_key"],
             ),
+            "register-service": Command(
+                help="give a service of the platform an account, with which it follows the others",
+                run=_register,
+                arguments=_register_arguments,
+                need=["database_url"],
+            ),
             "rotate-keys": Command(
                 help="make the next signing key now, although it is not due yet",
                 run=_rotate_keys,
@@ -84,14 +95,19 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     users = Users(shared, password_hasher())
     known = known_permissions()
     roles = Roles(shared, known)
-    return [
+    resources = [
         Tenants(shared, Founding(roles, users, users, known).settle),
         users,
         Teams(shared),
         roles,
         ServiceAccounts(shared),
+    ]
+    log = ChangeLog(metadata, "identity.kontor", resources)
+    return [
+        *resources,
         Secrets(shared, secret_hasher(), _now),
         Sessions(shared),
+        ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
     ]
 
 
@@ -162,6 +178,17 @@ def _commands(database: Database) -> Commands:
     )
 
 
+def _registration(database: Database) -> Registration:
+    shared, known = _shared(database, PageTokens(uuid.uuid4().hex)), known_permissions()
+    return Registration(
+        database=database,
+        roles=Roles(shared, known),
+        accounts=ServiceAccounts(shared),
+        secrets=Secrets(shared, secret_hasher(), _now),
+        known=known,
+    )
+
+
 def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", required=True, metavar="SLUG", help="the short name of the first tenant")
     parser.add_argument("--display-name", required=True, help="what people call it")
@@ -169,6 +196,13 @@ def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-name", default="Admin", help="what people call the administrator")
     parser.add_argument(
         "--password-file", type=Path, help="holds the administrator's password; without it, there is none"
+    )
+    parser.add_argument(
+        "--register",
+        action="append",
+        default=[],
+        metavar="SERVICE=FILE",
+        help="register a service too, as register-service does with the secret in the file",
     )
     parser.add_argument("--json", action="store_true", help="print what there is now as JSON")
 
@@ -185,6 +219,10 @@ def _bootstrap(settings: IdentitySettings, arguments: argparse.Namespace) -> int
             admin_name=arguments.admin_name,
             password=password,
         )
+        registration = _registration(database)
+        for name, _, path in (entry.partition("=") for entry in arguments.register):
+            client_id = registration.register(name, Path(path).read_text(encoding="utf-8").strip())
+            made.setdefault("clients", {})[name] = client_id
     sys.stdout.write(json.dumps(made) + "\n" if arguments.json else f"tenant {made['tenant']} with {made['user']}\n")
     return 0
 
@@ -207,6 +245,20 @@ def _token(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
         tokens = AccessTokens(_ring(settings, database), issuer=settings.issuer, audience=settings.audience, clock=_now)
         token = tokens.issue(subject, "kontor-dev", dt.timedelta(seconds=arguments.lifetime))
     sys.stdout.write(token + "\n")
+    return 0
+
+
+def _register_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, metavar="SERVICE", help="the short name of the service")
+    parser.add_argument("--secret-file", type=Path, required=True, help="holds the secret that it will show")
+    parser.add_argument("--json", action="store_true", help="print the client id as JSON")
+
+
+def _register(settings: IdentitySettings, arguments: argparse.Namespace) -> int:
+    secret = arguments.secret_file.read_text(encoding="utf-8").strip()
+    with _Opened(settings.database_url) as database:
+        client_id = _registration(database).register(arguments.name, secret)
+    sys.stdout.write((json.dumps({"client_id": client_id}) if arguments.json else client_id) + "\n")
     return 0
 
 

@@ -18,10 +18,10 @@ from kontor_identity.roles.api import Roles
 from kontor_identity.service import service
 from kontor_identity.tables import metadata
 from kontor_identity.tenants.api import Tenants
-from kontor_identity.tenants.rules import PLATFORM_TENANT
 from kontor_identity.users.api import Users
 from kontor_kit.db import Database
 from kontor_kit.pages import PageTokens
+from kontor_kit.principals import PLATFORM_TENANT
 from kontor_kit.shared import Shared
 from kontor_kit.testing import AUDIENCE, ISSUER
 

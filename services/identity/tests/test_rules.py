@@ -17,7 +17,7 @@ from kontor_identity.secrets import rules as secrets
 from kontor_identity.tenants import rules as tenants
 from kontor_identity.users import rules as users
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from kontor_kit.principals import Principal, Scope, parse_permissions
+from kontor_kit.principals import PLATFORM_TENANT, Principal, Scope, parse_permissions
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 WORDS = st.sampled_from(["contacts", "sales", "accounts", "leads", "read", "update"])
@@ -136,12 +136,12 @@ class TestUsers:
 
 class TestTenants:
     def test_operators_only(self):
-        tenants.require_operator(tenants.PLATFORM_TENANT)
+        tenants.require_operator(PLATFORM_TENANT)
         with pytest.raises(PermissionDenied):
             tenants.require_operator(uuid.uuid4())
         tenants.require_ordinary(uuid.uuid4())
         with pytest.raises(FailedPrecondition):
-            tenants.require_ordinary(tenants.PLATFORM_TENANT)
+            tenants.require_ordinary(PLATFORM_TENANT)
 
 
 class TestSecrets:

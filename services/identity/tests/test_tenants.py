@@ -5,7 +5,7 @@ import uuid
 import grpc
 import pytest
 
-from kontor_identity.tenants.rules import PLATFORM_TENANT
+from kontor_kit.principals import PLATFORM_TENANT
 
 PASSWORD = "correct horse battery staple"
 

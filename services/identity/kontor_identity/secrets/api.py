@@ -56,6 +56,11 @@ _LIST = Statement(
     .where(secrets.c.tenant_id == _TENANT, secrets.c.service_account == _ACCOUNT)
     .order_by(secrets.c.id.desc())
 )
+_DIGESTS = Statement(
+    sa.select(secrets.c.digest, secrets.c.expire_time).where(
+        secrets.c.tenant_id == _TENANT, secrets.c.service_account == _ACCOUNT
+    )
+)
 _COLUMNS = ("tenant_id", "id", "service_account", "prefix", "digest", "expire_time", "create_time")
 _INSERT = Statement(
     secrets.insert().values({name: sa.bindparam(name, type_=secrets.c[name].type) for name in _COLUMNS})
@@ -118,12 +123,19 @@ class Secrets:
         now = self._clock()
         overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else rules.DEFAULT_OVERLAP
         parent = self._parent(tx, call, request.parent, "parent", lock=True)
-        for secret in self._list(tx, parent):
-            end = rules.ending(_expiry(secret), now, overlap)
-            if end != _expiry(secret):
-                tx.defer(_END, {"tenant": tx.tenant_id, "key_id": _id(secret), "end": end})
-                self._record(tx, call, "expired", secret)
+        self._end_others(tx, call, parent, now, overlap)
         return self._new(tx, call, parent, now, None)
+
+    def settle(self, tx: Transaction, call: Call, parent: str, value: str) -> None:
+        """Make `value` a secret of a service account, unless it is one; others end after the overlap."""
+        rules.check_given(value)
+        now = self._clock()
+        found = self._parent(tx, call, parent, "parent", lock=True)
+        stored = tx.run(_DIGESTS, {"tenant": tx.tenant_id, "service_account": found.id})
+        if any(rules.is_valid(end, now) and self._hasher.matches(value, digest) for digest, end in stored):
+            return
+        self._end_others(tx, call, found, now, rules.DEFAULT_OVERLAP)
+        self._new(tx, call, found, now, None, value=value)
 
     def delete_secret(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Make a secret invalid for good."""
@@ -132,12 +144,28 @@ class Secrets:
         self._record(tx, call, "deleted", secret)
         return empty_pb2.Empty()
 
+    def _end_others(
+        self, tx: Transaction, call: Call, parent: _Parent, now: dt.datetime, overlap: dt.timedelta
+    ) -> None:
+        for secret in self._list(tx, parent):
+            end = rules.ending(_expiry(secret), now, overlap)
+            if end != _expiry(secret):
+                tx.defer(_END, {"tenant": tx.tenant_id, "key_id": _id(secret), "end": end})
+                self._record(tx, call, "expired", secret)
+
     def _new(
-        self, tx: Transaction, call: Call, parent: _Parent, now: dt.datetime, expire_time: dt.datetime | None
+        self,
+        tx: Transaction,
+        call: Call,
+        parent: _Parent,
+        now: dt.datetime,
+        expire_time: dt.datetime | None,
+        *,
+        value: str = "",
     ) -> Any:
         if not parent.is_live:
             raise FailedPrecondition(f"{parent.name} is deleted; undelete it first", reason="DELETED")
-        value, identifier = rules.new_secret(), uuid7()
+        value, identifier = value or rules.new_secret(), uuid7()
         tx.defer(
             _INSERT,
             {

@@ -12,6 +12,7 @@ from kontor_kit.errors import FailedPrecondition, InvalidArgument
 MARK: Final = "kontor_secret_"
 """What every secret begins with, so that scanners of source code and logs find a leaked one."""
 _PREFIX_LENGTH: Final = len(MARK) + 8
+MIN_LENGTH: Final = 32
 MAX_SECRETS: Final = 10
 """How many secrets of a service account can be valid side by side."""
 DEFAULT_OVERLAP: Final = dt.timedelta(days=1)
@@ -25,6 +26,12 @@ def new_secret() -> str:
 def prefix_of(secret: str) -> str:
     """Return the beginning of a secret, which people may see."""
     return secret[:_PREFIX_LENGTH]
+
+
+def check_given(secret: str) -> None:
+    """Raise InvalidArgument where a secret that was made elsewhere does not look like ours, or is too short."""
+    if not secret.startswith(MARK) or len(secret) < len(MARK) + MIN_LENGTH:
+        raise InvalidArgument(("secret", f"must begin with {MARK}, with {MIN_LENGTH} random characters behind"))
 
 
 def is_valid(expire_time: dt.datetime | None, now: dt.datetime) -> bool:

@@ -11,7 +11,7 @@ from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.records import principal_of
-from kontor_kit.resource import Resource
+from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.store import Locked
 
 
@@ -24,6 +24,7 @@ class ServiceAccounts(ResourceServicer):
         service_accounts,
         scope=SubjectScope(),
         conflicts={"service_accounts_display_name_key": "there is a service account of this name already"},
+        events=(*STANDARD_EVENTS, "deactivated", "reactivated"),
     )
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:

@@ -19,9 +19,9 @@ from kontor_kit.checks import at
 from kontor_kit.db import TENANT_SETTING, Statement, Transaction
 from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.principals import Scope
+from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.records import principal_of
-from kontor_kit.resource import Resource
+from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import etag_of
 
@@ -53,6 +53,7 @@ class Tenants(ResourceServicer):
         tenants,
         scope=WholeScope(),
         conflicts={"tenants_slug": "there is a tenant with this short name already"},
+        events=(*STANDARD_EVENTS, "suspended", "resumed"),
     )
 
     def __init__(self, shared: Shared, settle: Settle) -> None:
@@ -70,7 +71,7 @@ class Tenants(ResourceServicer):
             tenant_id = principal_of(call).tenant_id
             if method in _FOR_OPERATORS:
                 rules.require_operator(tenant_id)
-            if method in ("CreateTenant", "ListTenants") or tenant_id != rules.PLATFORM_TENANT:
+            if method in ("CreateTenant", "ListTenants") or tenant_id != PLATFORM_TENANT:
                 return serve(request, call)
             name, field = (request.tenant.name, "tenant.name") if method == "UpdateTenant" else (request.name, "name")
             return serve(request, _entering(call, parse_name(name, self.RESOURCE.pattern, field)))
@@ -86,7 +87,7 @@ class Tenants(ResourceServicer):
 
     def page(self, request: Any, call: Call, tx: Transaction) -> Any:
         """List all tenants for operators, and for others their own."""
-        if tx.tenant_id == rules.PLATFORM_TENANT:
+        if tx.tenant_id == PLATFORM_TENANT:
             return self._all.page(request, call, tx)
         return super().page(request, call, tx)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from kontor_kit.errors import FailedPrecondition, PermissionDenied
+from kontor_kit.principals import PLATFORM_TENANT
 
-PLATFORM_TENANT: Final = uuid.UUID("00000000-0000-7000-8000-000000000001")
-"""The tenant of the operators, who manage all others. The same on every platform; made by `bootstrap`."""
 PLATFORM_SLUG: Final = "platform"
+"""The short name of the operators' tenant, who manage all others. Made by `bootstrap`."""
 
 
 class State(enum.IntEnum):

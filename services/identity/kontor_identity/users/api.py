@@ -21,7 +21,7 @@ from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
-from kontor_kit.resource import Resource
+from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked
 
@@ -55,6 +55,7 @@ class Users(ResourceServicer):
         users,
         scope=SubjectScope(),
         conflicts={"users_email": "there is a user with this e-mail address already"},
+        events=(*STANDARD_EVENTS, "deactivated", "reactivated", "password_set"),
     )
 
     def __init__(self, shared: Shared, hasher: Hasher) -> None:
@@ -107,7 +108,7 @@ class Users(ResourceServicer):
                 raise InvalidArgument(("current_password", "is not the current password"))
         self.give_password(tx, locked.message, request.password, "password")
         self._end_sessions(tx, locked.id)
-        self.record(tx, call, "passwordSet", before=locked.message, after=locked.message, version=locked.version)
+        self.note(tx, call, locked, "password_set")
         return self.shown(tx, call, locked.message)
 
     def give_password(self, tx: Transaction, user: Any, password: str, field: str) -> None:

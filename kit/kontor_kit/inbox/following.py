@@ -1,0 +1,202 @@
+"""Following: the transport `stream`. One thread for each service whose events are wanted follows its change stream.
+
+The position is stored with the events that came before it, so that the stream is taken up again after whatever happens
+without a gap; what comes twice falls away in the inbox. A source that was never followed is asked for a snapshot, and so
+is one that says that the position is no longer good.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import queue
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Self
+
+import grpc
+import psycopg
+from google.protobuf import descriptor_pool, message_factory
+from psycopg_pool import PoolTimeout
+
+from kontor.changes.v1 import stream_pb2
+from kontor_kit.errors import Unavailable
+from kontor_kit.inbox.events import SNAPSHOT, Event, Handlers
+from kontor_kit.inbox.receiving import Inbox
+
+logger = logging.getLogger(__name__)
+
+_BATCH: Final = 100
+_READ_AHEAD: Final = 500
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+_START: Final = stream_pb2.SubscribeRequest.Start
+_SNAPSHOTS: Final = uuid.UUID("8f1f5c0a-4a0f-4f0e-9a51-7a1d3c5e2b90")
+"""The name space of the ids of snapshot events."""
+_PASSING: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAUTHENTICATED)
+_SPOILT: Final = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
+"""How a service answers to a position that it cannot go on from."""
+
+Connect = Callable[[str], grpc.Channel]
+"""Opens a channel to a service by its short name, with the credentials of this service."""
+
+
+class Follower:
+    """Follows one service, for all tenants."""
+
+    def __init__(self, source: str, inbox: Inbox, handlers: Handlers, connect: Connect) -> None:
+        self._source = source
+        self._inbox = inbox
+        self._handlers = handlers
+        self._types = handlers.types_of(source)
+        self._connect = connect
+        self._call: Any = None
+        self._pause = _FIRST_PAUSE
+
+    def run(self, stopping: threading.Event) -> None:
+        """Follow until `stopping`; whoever is away is waited for."""
+        threading.Thread(target=self._cancel_when, args=(stopping,), daemon=True).start()
+        snapshot = False
+        while not stopping.is_set():
+            try:
+                snapshot = self._follow(stopping, snapshot=snapshot)
+            except Unavailable as error:
+                logger.info("following waits", extra={"source": self._source, "reason": str(error)})
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                logger.warning("following waits for the database", extra={"reason": str(error)})
+            stopping.wait(self._pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _cancel_when(self, stopping: threading.Event) -> None:
+        stopping.wait()
+        if self._call is not None:
+            self._call.cancel()
+
+    def _follow(self, stopping: threading.Event, *, snapshot: bool) -> bool:
+        """Follow for as long as the stream lasts; return whether to begin with a snapshot the next time."""
+        position = "" if snapshot else self._inbox.position(self._source)
+        request = stream_pb2.SubscribeRequest(
+            types=self._types, start=_START.START_SNAPSHOT, position=position, all_tenants=True
+        )
+        try:
+            with self._connect(self._source) as channel:
+                subscribe = channel.unary_stream(
+                    f"/kontor.{self._source}.v1.ChangeService/Subscribe",
+                    stream_pb2.SubscribeRequest.SerializeToString,
+                    stream_pb2.SubscribeResponse.FromString,
+                )
+                self._call = subscribe(request)
+                if not stopping.is_set():
+                    with _Ahead(self._call) as ahead:
+                        self._take(ahead)
+        except grpc.RpcError as error:
+            code = error.code()
+            level = logging.INFO if code in _PASSING else logging.WARNING
+            fields = {"source": self._source, "code": code.name, "reason": error.details()}
+            logger.log(level, "following was interrupted", extra=fields)
+            return code in _SPOILT
+        return False
+
+    def _take(self, ahead: _Ahead) -> None:
+        """Put what comes into the inbox: all that is there together, up to a batch."""
+        while responses := ahead.next(_BATCH):
+            events = [event for event in map(self._event_of, responses) if event is not None]
+            self._inbox.receive(events, source=self._source, position=responses[-1].position)
+            self._pause = _FIRST_PAUSE
+
+    def _event_of(self, response: stream_pb2.SubscribeResponse) -> Event | None:
+        """Return the event in an answer; None for a heartbeat, and for a record as it is that nobody wants."""
+        kind = response.WhichOneof("content")
+        if kind == "change":
+            return _change(response)
+        if kind == "snapshot" and self._handlers.wanting(_snapshot_type(response)):
+            return _snapshot(response)
+        return None
+
+
+class _Ahead:
+    """Reads a stream ahead in a thread of its own, as far as there is room; gRPC holds back what there is none for."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._queue: queue.Queue[Any] = queue.Queue(_READ_AHEAD)
+        self._error: grpc.RpcError | None = None
+        self._left = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._read, name="follower-reader", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+
+    def next(self, size: int) -> list[Any]:
+        """Return what came, at most `size`, at least one; nothing at the end. Raises what ended the stream."""
+        found = [self._queue.get()]
+        while found[-1] is not None and len(found) < size and not self._queue.empty():
+            found.append(self._queue.get())
+        if found[-1] is None:
+            found.pop()
+            if found:
+                self._queue.put(None)
+            elif self._error is not None:
+                raise self._error
+        return found
+
+    def _read(self) -> None:
+        try:
+            for response in self._call:
+                self._put(response)
+        except grpc.RpcError as error:
+            self._error = error
+        self._put(None)
+
+    def _put(self, item: Any) -> None:
+        while not self._left.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=1.0)
+                return
+
+
+def _change(response: stream_pb2.SubscribeResponse) -> Event:
+    change = response.change
+    return Event(
+        id=uuid.UUID(change.id),
+        tenant_id=_tenant(response),
+        type=change.type,
+        resource_name=change.resource_name,
+        version=change.version,
+        time=change.change_time.ToDatetime(dt.UTC),
+        data=change.data.value,
+        traceparent=f"00-{change.trace_id}-{change.id.replace('-', '')[-16:]}-01" if change.trace_id else "",
+    )
+
+
+def _snapshot_type(response: stream_pb2.SubscribeResponse) -> str:
+    package, _, kind = response.snapshot.type_url.rpartition("/")[2].rpartition(".")
+    singular = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip("_")
+    return f"{package}.{singular}.{SNAPSHOT}"
+
+
+def _snapshot(response: stream_pb2.SubscribeResponse) -> Event:
+    """Return the event that tells a record as it is; each version of it makes the same one."""
+    full_name = response.snapshot.type_url.rpartition("/")[2]
+    record: Any = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))()
+    record.ParseFromString(response.snapshot.value)
+    version = int(record.etag.removeprefix("v"))
+    return Event(
+        id=uuid.uuid5(_SNAPSHOTS, f"{record.name}@{version}"),
+        tenant_id=_tenant(response),
+        type=_snapshot_type(response),
+        resource_name=record.name,
+        version=version,
+        time=record.update_time.ToDatetime(dt.UTC),
+        data=response.snapshot.value,
+    )
+
+
+def _tenant(response: stream_pb2.SubscribeResponse) -> uuid.UUID:
+    return uuid.UUID(response.tenant.rpartition("/")[2])

@@ -1,0 +1,55 @@
+"""What `work` runs for a service that has handlers: a follower for each service that it wants to hear of, and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc
+
+from kontor_kit.clients import connect
+from kontor_kit.config import ConfigurationError
+from kontor_kit.credentials import ClientToken
+from kontor_kit.db import Database
+from kontor_kit.inbox.following import Follower
+from kontor_kit.inbox.handling import Worker
+from kontor_kit.inbox.receiving import Inbox
+from kontor_kit.service import Job, Runtime, Service
+
+NEEDED: Final = ("database_url", "page_token_key", "client_id", "client_secret")
+"""The settings that `work` needs more where there are handlers."""
+_WORKERS: Final = 2
+
+
+def jobs(service: Service, runtime: Runtime, database: Database) -> Iterator[tuple[str, Job]]:
+    """Yield the jobs; `runtime` is that of work, `database` is as the app role. Raises ConfigurationError."""
+    handlers, settings = service.handlers, runtime.settings
+    if handlers is None:
+        return
+    missing = [source for source in handlers.services() if source not in settings.peers]
+    if missing:
+        raise ConfigurationError([f"KONTOR_PEERS: does not say where {source} answers" for source in missing])
+    token_url = settings.token_url or f"{settings.issuer.rstrip('/')}/oauth2/token"
+    token = ClientToken(token_url, settings.client_id, settings.client_secret)
+
+    def reach(source: str) -> grpc.Channel:
+        return connect(settings.peers[source], token=token)
+
+    inbox = Inbox(service.metadata, runtime.database, handlers)
+    for source in handlers.services():
+        yield f"follow-{source}", Follower(source, inbox, handlers, reach).run
+    worker = Worker(
+        service.metadata,
+        handlers,
+        system=runtime.database,
+        database=database,
+        service=_given(service, replace(runtime, database=database)),
+        registry=runtime.metrics.registry,
+    )
+    for number in range(_WORKERS):
+        yield f"handle-events-{number + 1}", worker.run
+
+
+def _given(service: Service, runtime: Runtime) -> Any:
+    return service.handlers_use(runtime) if service.handlers_use is not None else None
