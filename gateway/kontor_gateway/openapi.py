@@ -289,7 +289,8 @@ def _headers(request: Message, binding: Binding) -> list[Json]:
 
 def _operation_id(method: Method) -> str:
     """The service's name and the method's: every service of the platform has a ChangeService."""
-    return f"{schema_name(method.service).replace('.', '_')}_{method.proto.name}"
+    _, service, _, name = method.service.split(".")
+    return f"{service}_{name}_{method.proto.name}"
 
 
 def _tag(service: str) -> str:
