@@ -38,6 +38,7 @@ class ResourceServicer(Records):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
+        self._orders = self.RESOURCE.order_columns
         kind, plural = self.RESOURCE.kind, self.RESOURCE.collection[0].upper() + self.RESOURCE.collection[1:]
         self._standard: dict[str, Method] = {
             f"Get{kind}": self.get,
@@ -158,7 +159,7 @@ class ResourceServicer(Records):
 
     @property
     def _named_path(self) -> tuple[str, ...]:
-        return (next(name for name in self.RESOURCE.order_columns if f"{name}_key" in self.RESOURCE.table.c),)
+        return (next(name for name in self._orders if f"{name}_key" in self.RESOURCE.table.c),)
 
     def batch_get(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return several records in the order asked for, all or none (AIP-231)."""
@@ -290,8 +291,8 @@ class ResourceServicer(Records):
             return "", False
         if len(terms) > 1:
             raise InvalidArgument(("order_by", f"no index serves a second field, {terms[1].path}"))
-        if terms[0].path not in self.RESOURCE.order_columns:
-            known = ", ".join(self.RESOURCE.order_columns)
+        if terms[0].path not in self._orders:
+            known = ", ".join(self._orders)
             raise InvalidArgument(
                 ("order_by", f"{terms[0].path} is not a field that can be sorted by; there are {known}")
             )

@@ -108,12 +108,18 @@ class Resource:
 
     @cached_property
     def order_columns(self) -> dict[str, sa.Column[Any]]:
-        """The fields that can be sorted by, with the column that does it."""
-        return {
+        """The fields that can be sorted by, with the column that does it.
+
+        Raises ValueError where a column may be NULL: a page that begins behind a row without a value would be empty.
+        """
+        columns = {
             found.name: self.table.c[f"{found.name}_key" if f"{found.name}_key" in self.table.c else found.name]
             for found in self.descriptor.fields
             if _use(found).order
         }
+        if nullable := [name for name, column in columns.items() if column.nullable]:
+            raise ValueError(f"{self.table.name} cannot be sorted by {', '.join(nullable)}: the column may be NULL")
+        return columns
 
     @cached_property
     def _keys(self) -> list[str]:

@@ -121,7 +121,8 @@ class Store:
             )
             statement = self._select([*codec.columns(), table.c.id, table.c.version, writable], reach.scope)
             statement = statement.where(table.c.id == sa.any_(_parameter("ids", ARRAY(sa.Uuid)))).order_by(table.c.id)
-            return Statement(statement.with_for_update(of=table)), codec.loader()
+            # Not to be changed by others, while they may refer to it: the key stays.
+            return Statement(statement.with_for_update(of=table, key_share=True)), codec.loader()
 
         statement, load = self._cached(("lock", reach.scope, write_scope), build)
         rows = tx.run(statement, {**reach.parameters(), "ids": list(ids)})

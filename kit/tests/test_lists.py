@@ -6,12 +6,14 @@ import random
 import threading
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
 from kit.tests.widgets import Widget, Widgets
 from kontor_kit import store
 from kontor_kit.folding import fold
+from kontor_kit.resource import Resource
 
 KEYS = {
     "": lambda widget: widget.name,
@@ -25,6 +27,14 @@ ORDERS = [f"{field}{direction}".strip() for field in KEYS for direction in ("", 
 
 def test_orders_are_those_of_the_contract():
     assert set(KEYS) - {""} == set(Widgets.RESOURCE.order_columns)
+
+
+def test_a_column_that_may_be_null_cannot_be_sorted_by():
+    table = sa.Table(
+        "widgets", sa.MetaData(), *(sa.Column(field.partition(" ")[0], sa.Text) for field in KEYS if field)
+    )
+    with pytest.raises(ValueError, match="cannot be sorted by display_name, size"):
+        _ = Resource(Widget, table).order_columns
 
 
 def walk(caller, **arguments):

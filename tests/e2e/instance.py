@@ -98,7 +98,7 @@ def rows(platform: Platform) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in platform.status()}
 
 
-def eventually(question: Any, seconds: float = 20) -> Any:
+def eventually(question: Any, seconds: float = 60) -> Any:
     """Ask until the answer is true, and return it."""
     until = time.monotonic() + seconds
     while not (answer := question()):
