@@ -127,11 +127,13 @@ class Client:
             metadata["authorization"] = f"Bearer {token}"
         if way == REST:
             return self._rest(spec, request, metadata)
-        send = self._channels[way, service_of(spec)].unary_unary(
-            spec.full_name, _encode, response_deserializer=spec.output.FromString
-        )
+        channel = self._channels[way, service_of(spec)]
+        make = channel.unary_stream if spec.is_streaming else channel.unary_unary
+        send = make(spec.full_name, _encode, response_deserializer=spec.output.FromString)
         try:
-            return Answer("OK", send(request, metadata=tuple(metadata.items()), timeout=30))
+            answer = send(request, metadata=tuple(metadata.items()), timeout=30)
+            # Of a stream the first answer will do.
+            return Answer("OK", _first(answer) if spec.is_streaming else answer)
         except grpc.RpcError as error:
             status = rpc_status.from_call(error)
             if status is None:
@@ -151,10 +153,28 @@ class Client:
     def _rest(self, spec: MethodSpec, request: Message, headers: Mapping[str, str]) -> Answer:
         verb, path, parameters, body = http_request(spec, request)
         sent = {} if body is None else {"json": body}
+        if spec.is_streaming:
+            return self._first_line(verb, path, parameters, headers, spec)
         response = self.http.request(verb, path, params=parameters, headers=headers, **sent)
         if response.status_code == 200:
             return Answer("OK", json_format.Parse(response.content, spec.output()))
         return read_error(response)
+
+
+    def _first_line(
+        self, verb: str, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str], spec: MethodSpec
+    ) -> Answer:
+        with self.http.stream(verb, path, params=parameters, headers=headers) as response:
+            if response.status_code != 200:
+                response.read()
+                return read_error(response)
+            return Answer("OK", json_format.Parse(next(response.iter_lines()), spec.output()))
+
+
+def _first(stream: Any) -> Any:
+    answer = next(stream)
+    stream.cancel()
+    return answer
 
 
 def _encode(request: Message | bytes) -> bytes:
