@@ -25,6 +25,10 @@ class TestCommandLine:
         assert "not built yet" in capsys.readouterr().err
         assert not (tmp_path / "data").exists()
 
+    def test_events_of_a_service_say_so_when_nothing_runs(self, tmp_path, capsys):
+        assert cli.main(["events", "--data", str(tmp_path), "contacts", "list", "--dead"]) == 1
+        assert "Nothing runs on" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         "command", [["status"], ["token"], ["restart", "contacts"], ["psql", "contacts"], ["url", "contacts"]]
     )

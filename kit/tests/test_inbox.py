@@ -1,5 +1,6 @@
 """The inbox: each event has its effect once, in order for each record, whatever fails in between."""
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -19,12 +20,17 @@ from prometheus_client import CollectorRegistry
 from kit.tests import consumer
 from kit.tests.consumer import KIND, metadata, plain_handlers, take_effect
 from kontor_kit import main
+from kontor_kit.changes.waking import Waker
+from kontor_kit.config import ConfigurationError
 from kontor_kit.db import Database
 from kontor_kit.errors import Unavailable
 from kontor_kit.ids import uuid7
+from kontor_kit.inbox import running
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import ATTEMPTS, Worker
 from kontor_kit.inbox.receiving import Inbox
+from kontor_kit.metrics import Metrics
+from kontor_kit.service import Runtime
 from kontor_kit.testing import TENANT
 
 NAME = "kit.tests.consumer.plain_handlers.<locals>.effect"
@@ -298,8 +304,7 @@ class TestRaces:
         require_each_once_in_order(inbox, events)
 
     def test_a_worker_that_is_killed_loses_nothing_and_repeats_nothing(self, inbox):
-        events = [event(f"things/{number}", version) for number in range(60) for version in range(1, 21)]
-        inbox.receive(*events)
+        events, interrupted = [], 0
         urls = {"SYSTEM_URL": inbox.database.url("system"), "APP_URL": inbox.database.url("app")}
         process = subprocess.Popen(
             [sys.executable, "-c", "from kit.tests import consumer; consumer.serve_workers()"],
@@ -310,14 +315,18 @@ class TestRaces:
             text=True,
         )
         with process:
-            for _ in range(10):
+            for kill in range(10):
+                more = [event(f"things/{kill}/{number}", version) for number in range(20) for version in range(1, 11)]
+                inbox.receive(*more)
+                events += more
                 process.stdin.write("start\n")
                 process.stdin.flush()
-                worker = int(process.stdout.readline())
-                time.sleep(random.uniform(0.05, 0.25))
+                worker, before = int(process.stdout.readline()), len(inbox.effects())
+                await_that(lambda seen=before: len(inbox.effects()) > seen)
                 os.kill(worker, signal.SIGKILL)
+                interrupted += len(inbox.effects()) < len(events)
             process.stdin.close()
-        assert 0 < len(inbox.effects()) < len(events), "they were killed in the middle"
+        assert interrupted >= 5, "they were killed in the middle"
         drain(inbox.worker(), rounds=1000)
         assert inbox.states() == {1: len(events)}
         require_each_once_in_order(inbox, events)
@@ -356,7 +365,7 @@ def await_that(condition, seconds=30):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def require_each_once_in_order(inbox, events):
@@ -365,6 +374,47 @@ def require_each_once_in_order(inbox, events):
     for name in {each.resource_name for each in events}:
         versions = [version for resource, version in found if resource == name]
         assert versions == sorted(versions)
+
+
+class TestWork:
+    """What `work` runs for a service with handlers."""
+
+    @pytest.fixture
+    def jobs(self, inbox):
+        handlers = plain_handlers([f"{KIND}.*", "kontor.other.v1.part.lost"])
+        made = dataclasses.replace(consumer.service(), handlers=handlers, handlers_use=lambda runtime: runtime.database)
+
+        def build(**settings):
+            given = {"client_id": "me", "client_secret": "secret", **settings}
+            runtime = Runtime(
+                settings=inbox.database.settings(**given),
+                database=inbox.system,
+                metrics=Metrics("test"),
+                waker=Waker(inbox.database.url("app")),
+            )
+            return dict(running.jobs(made, runtime, inbox.app))
+
+        return build
+
+    def test_follows_each_service_that_is_wanted_and_handles_what_comes(self, inbox, jobs):
+        found = jobs(peers={"elsewhere": "127.0.0.1:1", "other": "127.0.0.1:1"}, issuer="http://127.0.0.1:1")
+        assert list(found) == ["follow-elsewhere", "follow-other", "handle-events-1", "handle-events-2"]
+        inbox.receive(event())
+        stopping = threading.Event()
+        # Nobody answers at these addresses: to wait for them must neither fail nor keep anybody from stopping.
+        threads = [threading.Thread(target=job, args=(stopping,)) for job in found.values()]
+        for thread in threads:
+            thread.start()
+        await_that(lambda: inbox.states() == {1: 1})
+        assert all(thread.is_alive() for thread in threads)
+        stopping.set()
+        for thread in threads:
+            thread.join(5)
+        assert not any(thread.is_alive() for thread in threads)
+
+    def test_says_which_addresses_are_missing(self, jobs):
+        with pytest.raises(ConfigurationError, match="does not say where other answers"):
+            jobs(peers={"elsewhere": "127.0.0.1:1"})
 
 
 class TestUpkeep:

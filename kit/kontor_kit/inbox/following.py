@@ -123,7 +123,7 @@ class _Ahead:
     def __init__(self, call: Any) -> None:
         self._call = call
         self._queue: queue.Queue[Any] = queue.Queue(_READ_AHEAD)
-        self._error: grpc.RpcError | None = None
+        self._error: Exception | None = None
         self._left = threading.Event()
 
     def __enter__(self) -> Self:
@@ -150,7 +150,7 @@ class _Ahead:
         try:
             for response in self._call:
                 self._put(response)
-        except grpc.RpcError as error:
+        except Exception as error:  # noqa: BLE001  # also what the token came to grief with; raised by `next`
             self._error = error
         self._put(None)
 

@@ -15,6 +15,7 @@ from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.clients import connect
 from kontor_kit.db import Database
+from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.following import Follower
 from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.principals import PLATFORM_TENANT
@@ -40,12 +41,16 @@ class Source:
         self._thread = threading.Thread(target=Sequencer(metadata, self.system).run, args=(self._stopping,))
         self._thread.start()
         self.lifetime = 600
+        self.refusals = 0
 
     def restart(self):
         self._stack.close()
         self.now = self._stack.enter_context(self._start())
 
     def token(self):
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("identity is away")
         permissions = ("contacts.changes.read:all", "contacts.changes.follow:all")
         claims = {"tenant": str(PLATFORM_TENANT), "sub": ROBOT, "exp": int(time.time()) + self.lifetime}
         return self.now.signer.token(*permissions, **claims)
@@ -130,6 +135,13 @@ def test_records_of_all_tenants_are_told_first_and_then_their_changes_through_ev
         (old[1], version) for version in range(1, 2 + number)
     }
     assert told == Counter(wanted)
+
+
+def test_a_token_that_cannot_be_had_is_waited_for(source, received):
+    source.refusals = 2
+    name = create(source.now.caller(), "A").name
+    await_that(lambda: [found for _, found, _ in received()] == [name])
+    assert source.refusals == 0
 
 
 def test_a_position_that_is_good_no_more_leads_to_a_snapshot(source, received):

@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateTable
 from kit.tests.certificates import Authority
 from kontor_identity.housekeeping import clear, repeating
 from kontor_identity.oauth.server import HttpServer
+from kontor_identity.secrets.rules import new_secret
 from kontor_identity.service import service
 from kontor_identity.tables import metadata
 from kontor_kit import migrations
@@ -109,6 +110,14 @@ class TestCommands:
             assert answer.stdout.count(".") == 2
         assert command(dev, "token", "--tenant", "demo", "--role", "nonsense").returncode == 1
         assert "a new key signs from" in command(environment, "rotate-keys").stdout
+        secret = tmp_path / "secret"
+        secret.write_text(f"{new_secret()}\n")
+        registered = command(
+            environment, "register-service", "--name", "contacts", "--secret-file", str(secret), "--json"
+        )
+        assert set(json.loads(registered.stdout)) == {"client_id"}, registered.stderr
+        again = command(environment, *argv, "--register", f"contacts={secret}")
+        assert again.returncode == 0, again.stderr
 
     def test_tokens_asked_for_at_the_same_time_are_for_one_user(self, platform):
         def subject(number):
