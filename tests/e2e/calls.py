@@ -160,7 +160,6 @@ class Client:
             return Answer("OK", json_format.Parse(response.content, spec.output()))
         return read_error(response)
 
-
     def _first_line(
         self, verb: str, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str], spec: MethodSpec
     ) -> Answer:

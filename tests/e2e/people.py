@@ -93,10 +93,10 @@ def fingerprint(tenant: Tenant) -> dict[tuple[str, str], str]:
 
 
 def tables(connection: psycopg.Connection, *, of_tenants: bool = True) -> list[str]:
-    """Return the tables that have a tenant in each row, or those that have none."""
+    """Return the tables that have a tenant in each row, or those that have none; partitions count with their whole."""
     rows = connection.execute(
         "SELECT c.relname, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')"
-        " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
+        " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
     )
     return [name for name, has_tenant in rows if has_tenant is of_tenants]
 

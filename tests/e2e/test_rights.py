@@ -38,16 +38,19 @@ OF_THE_TENANT = {
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
 ABOUT_THE_CALLER = {"WhoAmI"}
+# Methods that tell what happened to records. Who is told of which is tried with the log of each service.
+ABOUT_THE_LOG = {"ListChanges", "Subscribe"}
 # Methods that need the right to create, too, where they create.
 CREATES_TOO = {
     "UpsertAccount": "contacts.accounts.create",
     "UpsertContact": "contacts.contacts.create",
     "SetAddressStatus": "contacts.addressStatuses.create",
 }
-# Tables that belong to no tenant: keys that sign tokens (encrypted), failed attempts to sign in.
+# Tables that belong to no tenant: how far the log and the inbox are, keys that sign tokens (encrypted), failed attempts
+# to sign in.
 WITHOUT_TENANT = {
-    "contacts": {"alembic_version"},
-    "identity": {"alembic_version", "oauth_attempts", "signing_keys"},
+    "contacts": {"alembic_version", "change_log_state", "inbox_positions"},
+    "identity": {"alembic_version", "change_log_state", "oauth_attempts", "signing_keys"},
 }
 
 
@@ -338,7 +341,8 @@ def test_what_belongs_to_the_tenant_is_reached_by_every_scope(world, client, spe
 @by_name(METHODS)
 def test_every_method_is_tried(spec):
     """Who adds a method that fits nowhere decides here what it means that another tenant or scope calls it."""
-    kinds = (bool(target(spec)), contract.is_finding(spec), contract.is_creating(spec), spec.name in ABOUT_THE_CALLER)
+    told = spec.name in ABOUT_THE_CALLER | ABOUT_THE_LOG
+    kinds = (bool(target(spec)), contract.is_finding(spec), contract.is_creating(spec), told)
     assert kinds.count(True) == 1
     assert (spec.permission == AUTHENTICATED) == (spec.name in ABOUT_THE_CALLER)
 
