@@ -68,7 +68,6 @@ class TestEnvironment:
         assert env["KONTOR_ALPHA_SYSTEM_DATABASE_URL"].endswith("@127.0.0.1:5/alpha")
         assert len(env["KONTOR_PAGE_TOKEN_KEY"]) >= 32
 
-
     def test_a_service_that_follows_others_has_credentials(self, tmp_path):
         data = DataFolder(tmp_path)
         data.remember(clients={"beta": "the-id"})
