@@ -80,9 +80,10 @@ def read_error(response: httpx.Response) -> Answer:
 
 def http_request(spec: MethodSpec, request: Message) -> tuple[str, str, dict[str, Any], Any]:
     """Return what a request is in REST: verb, path, parameters and body, which is None where there is none."""
-    rule = spec.descriptor.GetOptions().Extensions[annotations_pb2.http]
-    verb = rule.WhichOneof("pattern")
+    declared = spec.descriptor.GetOptions().Extensions[annotations_pb2.http]
     left = json_format.MessageToDict(request)
+    rule = next((rule for rule in (declared, *declared.additional_bindings) if _fits(rule, left)), declared)
+    verb = rule.WhichOneof("pattern")
 
     def take(variable: re.Match[str]) -> str:
         *parents, last = map(_camel, variable[1].split("."))
@@ -96,6 +97,12 @@ def http_request(spec: MethodSpec, request: Message) -> tuple[str, str, dict[str
         return verb.upper(), path, {}, left
     body = left.pop(_camel(rule.body), {}) if rule.body else None
     return verb.upper(), path, dict(_flat(left)), body
+
+
+def _fits(rule: Any, document: Mapping[str, Any]) -> bool:
+    """Whether a request has what stands in the path."""
+    variables = re.findall(r"\{(\w+)", getattr(rule, rule.WhichOneof("pattern")))
+    return all(_camel(name) in document for name in variables)
 
 
 def _camel(name: str) -> str:
