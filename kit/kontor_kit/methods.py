@@ -237,17 +237,18 @@ class ResourceServicer(Records):
     def upsert(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Create the record with an external id, or change it where it exists."""
         given, key = getattr(request, self.RESOURCE.singular), request.external_id
+        paths = masks.update_paths(request.update_mask, given)
+        # Whatever else the record is called, it is called by this key too.
+        if not any(held.system == key.system and held.key == key.key for held in given.external_ids):
+            given.external_ids.add(system=key.system, key=key.key)
         self.shared.requests.serialise(tx, f"{self.RESOURCE.collection}/{key.system}/{key.key}")
         id = self.store.find_by_external_id(tx, key.system, key.key)
         if id is None:
             scope = self.scope(call, self.create_permission)
-            if not any(held.system == key.system and held.key == key.key for held in given.external_ids):
-                given.external_ids.add(system=key.system, key=key.key)
             with at(self.RESOURCE.singular):
                 self.shared.checks.record(given)
                 record = self.shown(tx, call, self.new(tx, call, given, allow_duplicates=True, scope=scope))
         else:
-            paths = masks.update_paths(request.update_mask, given)
             name = format_name(self.RESOURCE.collection, id)
             try:
                 locked = self.lock(tx, call, name, "external_id")
@@ -255,7 +256,7 @@ class ResourceServicer(Records):
                 raise PermissionDenied(
                     "the record with this external id cannot be reached", reason="OUT_OF_SCOPE"
                 ) from error
-            record = self.change(tx, call, locked, given, tuple(path for path in paths if path != "external_ids"))
+            record = self.change(tx, call, locked, given, paths)
         return call.method.output(**{self.RESOURCE.singular: record, "created": id is None})
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:

@@ -358,6 +358,16 @@ class TestUpsert:
         mask = FieldMask(paths=["size"])
         assert anna("UpsertWidget", external_id=self.KEY, widget=changed, update_mask=mask).widget.display_name == "A"
 
+    def test_takes_further_external_ids_and_keeps_its_own(self, anna):
+        anna("UpsertWidget", external_id=self.KEY, widget={"display_name": "A"})
+        for mask in ([], ["external_ids"], ["*"]):
+            changed = {"display_name": "A", "external_ids": [{"system": "shop", "key": "2"}]}
+            after = anna("UpsertWidget", external_id=self.KEY, widget=changed, update_mask=FieldMask(paths=mask))
+            assert {held.system for held in after.widget.external_ids} == {"shop", "erp"}
+        changed = {"external_ids": [{"system": "shop"}]}
+        refusal = anna.refusal("UpsertWidget", external_id=self.KEY, widget=changed)
+        assert set(refusal.violations) == {"widget.external_ids[0].key"}
+
     def test_names_what_is_wrong(self, anna):
         refusal = anna.refusal("UpsertWidget", external_id=self.KEY, widget={"size": -1})
         assert set(refusal.violations) == {"widget.display_name", "widget.size"}

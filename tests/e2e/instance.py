@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ def eventually(question: Any, seconds: float = 60) -> Any:
     return answer
 
 
-def environment(home: Path, **more: str) -> Mapping[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """Return an environment for another user's Python: it finds what this one does, and writes to `home`."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
