@@ -25,7 +25,6 @@ from tests.e2e.calls import DIRECT, WAYS
 from tests.e2e.contract import TENANT, USER, method, request, target
 from tests.e2e.people import Identity, Tenant, fingerprint, tables
 
-# The tenants are made once: all of this runs in one worker.
 METHODS = contract.protected()
 PERMITTED = [spec for spec in METHODS if spec.permission != AUTHENTICATED]
 PERMISSIONS = sorted({spec.permission for spec in PERMITTED})
