@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import psycopg
 import pytest
 
@@ -110,7 +112,10 @@ class TestList:
             # order passes all others first. Whoever asks for them asks in the order of time.
             for order in (path if path.endswith("_time") else "", "display_name"):
                 for text in FILTERS[path]:
-                    check(running, lambda: large(f"List{kind}s", filter=text.format(**values), order_by=order))  # noqa: B023
+                    # Of two conditions PostgreSQL may take the commoner one first, a fifth here, which it goes through twice.
+                    most = 4 * MOST if " AND " in text else MOST
+                    ask = partial(large, f"List{kind}s", filter=text.format(**values), order_by=order)
+                    check(running, ask, most)
 
     def test_of_a_small_tenant_reads_nothing_of_the_large_ones(self, running, large, kind):
         small = running.caller()
