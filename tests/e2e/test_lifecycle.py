@@ -167,6 +167,16 @@ class TestSecondInstance:
 
 
 class TestKilled:
+    def test_one_replica_of_two_is_not_missed_by_readers(self, running):
+        # The gateway may have turned away from a replica that was replaced before, for five seconds or ten.
+        time.sleep(12)
+        pid = rows(running)["contacts-serve-1"]["pid"]
+        with Load(running) as load:
+            time.sleep(0.3)
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: all_serve(running))
+        assert [failure for failure in load.failed if failure[0] == "read"] == []
+
     @pytest.mark.parametrize("service", ["contacts", "identity"])
     def test_replicas_of_a_service_come_back_where_they_were(self, running, rest, service):
         before = rows(running)
@@ -178,14 +188,6 @@ class TestKilled:
         after = rows(running)
         assert [after[name]["address"] for name in killed] == [before[name]["address"] for name in killed]
         assert {name for name in before if after[name]["pid"] != before[name]["pid"]} == set(killed)
-
-    def test_one_replica_of_two_is_not_missed_by_readers(self, running):
-        pid = rows(running)["contacts-serve-1"]["pid"]
-        with Load(running) as load:
-            time.sleep(0.3)
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda: all_serve(running))
-        assert [failure for failure in load.failed if failure[0] == "read"] == []
 
     def test_postgres_comes_back_and_nothing_that_was_promised_is_lost(self, running, rest):
         with Load(running) as load:

@@ -140,10 +140,12 @@ def test_latest_tells_what_happens_from_now_on(contacts, sequence):
     sequence()
     subscription = Subscription(anna, start="START_LATEST", types=["kontor.contacts.v1.account.*"])
     assert subscription.next().WhichOneof("content") == "heartbeat"
-    threading.Timer(0.1, lambda: (create(anna, "New"), sequence())).start()
+    later = threading.Timer(0.1, lambda: (create(anna, "New"), sequence()))
+    later.start()
     started = time.monotonic()
     change = subscription.next_change().change
     subscription.cancel()
+    later.join()
     assert time.monotonic() - started < 10
     record = account_pb2.Account()
     assert change.data.Unpack(record)
