@@ -26,13 +26,13 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from kontor_kit import money
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.ids import parse_name
 
 Load = Callable[[Any], Any]
 Dump = Callable[[Any, str], Any]
 
-_NANO = Decimal("0.000000001")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -199,15 +199,9 @@ def plain(message: Message) -> dict[str, Any]:
     return result
 
 
-def money(amount: Decimal, currency: str) -> dict[str, Any]:
-    """Return what the constructor of google.type.Money takes."""
-    units = int(amount)
-    return {"currency_code": currency, "units": units, "nanos": int((amount - units) / _NANO)}
-
-
 def _load_money(text: str) -> dict[str, Any]:
     currency, _, amount = text.partition(" ")
-    return money(Decimal(amount), currency)
+    return money.fields(Decimal(amount), currency)
 
 
 def _dump_money(name: str) -> Dump:
@@ -219,7 +213,7 @@ def _dump_money(name: str) -> Dump:
             raise InvalidArgument((f"{path}.currency_code", "must be an ISO 4217 code, for example EUR"))
         if abs(value.nanos) > 999_999_999 or value.units * value.nanos < 0:
             raise InvalidArgument((f"{path}.nanos", "must lie within one unit and have the sign of the units"))
-        return value.units + value.nanos * _NANO, value.currency_code
+        return money.amount(value), value.currency_code
 
     return dump
 

@@ -8,22 +8,17 @@ import csv
 import datetime as dt
 import gzip
 import itertools
-import os
 import re
 import threading
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from kontor_kit.folding import fold
 from tests.e2e.rest import Rest, details, new_tenant
+from tests.real_data import DATA, needs_data
 
-DATA = Path(os.environ.get("KONTOR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"the data is not at {DATA}; KONTOR_TEST_DATA says where it is"
-)
+pytestmark = needs_data
 
 # As the list spells them; the standard has codes.
 COUNTRIES = {

@@ -2,27 +2,29 @@
 
 from pathlib import Path
 
-from kontor.contacts.v1 import change_service_pb2
+from kontor.contacts.v1 import change_service_pb2, operation_service_pb2
 from kontor_contacts.accounts import events as account_events
 from kontor_contacts.accounts.api import Accounts
 from kontor_contacts.address_statuses.api import AddressStatuses
 from kontor_contacts.affiliations.api import Affiliations
-from kontor_contacts.contact_points import rules
 from kontor_contacts.contacts import events as contact_events
 from kontor_contacts.contacts.api import Contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
+from kontor_kit import normal_forms
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.custom_fields import FieldType
 from kontor_kit.inbox.events import Handlers
+from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.records import Records
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
+_OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
 
 
 def service() -> Service:
@@ -58,7 +60,11 @@ def _shared(runtime: Runtime) -> Shared:
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
         peers=runtime.settings.peers,
-        formats={FieldType.EMAIL: rules.email, FieldType.PHONE: rules.phone, FieldType.URL: rules.website},
+        formats={
+            FieldType.EMAIL: normal_forms.email,
+            FieldType.PHONE: normal_forms.phone,
+            FieldType.URL: normal_forms.website,
+        },
     )
 
 
@@ -73,4 +79,5 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         SavedViews(shared),
     ]
     log = ChangeLog(metadata, "contacts.kontor", resources)
-    return [*resources, ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system)]
+    changes = ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system)
+    return [*resources, changes, OperationServicer(_OPERATIONS, shared)]

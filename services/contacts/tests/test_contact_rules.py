@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kontor.contacts.v1.contact_pb2 import Contact
 from kontor.contacts.v1.contact_point_pb2 import EmailAddress, PhoneNumber, PostalAddress
 from kontor_contacts.contacts import rules
-from services.contacts.tests.data import DATA, needs_data
+from tests.real_data import DATA, needs_data
 
 STAGES = st.sampled_from(list(Contact.LifecycleStage.values()))
 

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from kontor_contacts.contact_points import rules as contact_points
 from kontor_contacts.contact_points.rules import MatchKey
+from kontor_kit import money, normal_forms
 from kontor_kit.errors import Violation
 from kontor_kit.folding import fold
 
 MAX_DEPTH = 20
 """How many accounts stand below one another at most, the topmost counted."""
 
-_NANOS = 10**9
 # fmt: off
 _LEGAL_FORMS = frozenset((
     "ab", "ag", "aps", "as", "asa", "bv", "co", "company", "corp", "corporation", "dba", "doo", "eg", "ek", "ev",
@@ -24,14 +24,6 @@ _LEGAL_FORMS = frozenset((
     "sarl", "sas", "se", "sl", "sp", "spa", "spol", "srl", "sro", "ug", "z", "zoo", "zrt",
 ))
 # fmt: on
-
-
-class Money(Protocol):
-    """As google.type.Money."""
-
-    currency_code: str
-    units: int
-    nanos: int
 
 
 class Account(contact_points.Reachable, Protocol):
@@ -43,30 +35,20 @@ class Account(contact_points.Reachable, Protocol):
     language_code: str
 
     @property
-    def annual_revenue(self) -> Money:
+    def annual_revenue(self) -> money.Money:
         """The revenue of a year."""
 
 
 def normalise(account: Account, default_region: str = "") -> list[Violation]:
     """Bring an account into its normal form, in place, and return what is wrong with it."""
     violations = contact_points.normalise(account, default_region)
-    violations += contact_points.normalise_field(account, "website", contact_points.website)
-    violations += contact_points.normalise_field(account, "language_code", contact_points.language)
+    violations += normal_forms.normalise_field(account, "website", normal_forms.website)
+    violations += normal_forms.normalise_field(account, "language_code", normal_forms.language)
     if account.display_name and not account.display_name.strip():
         violations.append(Violation("display_name", "must not be blank"))
     revenue = account.annual_revenue
     if revenue.currency_code or revenue.units or revenue.nanos:
-        violations += _money(revenue, "annual_revenue")
-    return violations
-
-
-def _money(money: Money, path: str) -> list[Violation]:
-    if not money.currency_code:
-        return [Violation(f"{path}.currency_code", "is required")]
-    code = f"{path}.currency_code"
-    violations = list(contact_points.normalise_field(money, "currency_code", contact_points.currency, code))
-    if abs(money.nanos) >= _NANOS or money.units * money.nanos < 0:
-        violations.append(Violation(f"{path}.nanos", "must be less than a unit, and of the same sign as units"))
+        violations += money.check(revenue, "annual_revenue", negative=True)
     return violations
 
 

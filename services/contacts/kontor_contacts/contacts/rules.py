@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kontor_contacts.contact_points import rules as contact_points
 from kontor_contacts.contact_points.rules import MatchKey
+from kontor_kit import normal_forms
 from kontor_kit.errors import Violation
 from kontor_kit.folding import fold
 
@@ -28,8 +29,8 @@ class Contact(contact_points.Reachable, Protocol):
 def normalise(contact: Contact, before: Contact | None, default_region: str = "") -> list[Violation]:
     """Bring a contact into its normal form, in place, and return what is wrong with it; `before` is it as stored."""
     violations = contact_points.normalise(contact, default_region)
-    violations += contact_points.normalise_field(contact, "language_code", contact_points.language)
-    violations += contact_points.normalise_field(contact, "time_zone", contact_points.time_zone)
+    violations += normal_forms.normalise_field(contact, "language_code", normal_forms.language)
+    violations += normal_forms.normalise_field(contact, "time_zone", normal_forms.time_zone)
     contact.display_name = display_name(contact, before)
     if not contact.display_name:
         violations.append(Violation("display_name", "is required where there is no other name to make it of"))
