@@ -54,6 +54,7 @@ SERVICES = (
         settings=(("KONTOR_TRUSTED_PROXIES", "1"), ("KONTOR_DEV", "1")),
     ),
     Service("contacts", follows=True),
+    Service("sales"),
 )
 
 

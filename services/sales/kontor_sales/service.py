@@ -1,0 +1,57 @@
+"""The composition root: everything that the service consists of."""
+
+from pathlib import Path
+
+from kontor.sales.v1 import change_service_pb2, operation_service_pb2
+from kontor_kit import normal_forms
+from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
+from kontor_kit.custom_fields import FieldType
+from kontor_kit.operations.servicer import OperationServicer
+from kontor_kit.service import Runtime, Service
+from kontor_kit.shared import Shared
+from kontor_sales.products.api import Products
+from kontor_sales.tables import metadata
+
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
+_OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
+
+
+def service() -> Service:
+    """Return the service sales."""
+    return Service(
+        name="sales",
+        package="kontor_sales",
+        servicers=_servicers,
+        metadata=metadata,
+        migrations=Path(__file__).parent / "migrations",
+    )
+
+
+def _shared(runtime: Runtime) -> Shared:
+    return Shared.of(
+        "sales.kontor",
+        metadata,
+        database=runtime.database,
+        page_tokens=runtime.page_tokens(),
+        peers=runtime.settings.peers,
+        formats={
+            FieldType.EMAIL: normal_forms.email,
+            FieldType.PHONE: normal_forms.phone,
+            FieldType.URL: normal_forms.website,
+        },
+    )
+
+
+def _servicers(runtime: Runtime) -> list[Servicer]:
+    shared = _shared(runtime)
+    resources = [
+        Products(shared),
+    ]
+    log = ChangeLog(metadata, "sales.kontor", resources)
+    return [
+        *resources,
+        ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
+        OperationServicer(_OPERATIONS, shared),
+    ]
