@@ -214,7 +214,7 @@ class ResourceServicer(Records):
     @staticmethod
     def _refuse_own_terms(row: Any) -> None:
         for name in ("request_id", "validate_only"):
-            if getattr(row, name):
+            if getattr(row, name, None):
                 raise InvalidArgument((name, "must stand on the whole batch, or nowhere"))
 
     def update(self, request: Any, call: Call, tx: Transaction) -> Any:

@@ -11,6 +11,7 @@ from kit.tests import widgets
 from kit.tests.widgets import Widget
 from kontor.api.v1.conflict_pb2 import EditConflict, Suspects
 from kontor_kit.ids import uuid7
+from kontor_kit.methods import ResourceServicer
 
 NOWHERE = "widgets/01890000-0000-7000-8000-000000000000"
 
@@ -318,6 +319,10 @@ class TestBatchCreate:
         assert refusal.code is StatusCode.INVALID_ARGUMENT
         assert [*refusal.violations] == ["requests[1].widget.parts[0].code"]
         assert rows("SELECT 1 FROM widgets WHERE tenant_id = %s", anna.tenant) == []
+
+    def test_takes_rows_without_terms_of_their_own(self):
+        # A create request need not offer to try, or to be repeated.
+        ResourceServicer._refuse_own_terms(Widget())
 
     def test_creates_what_can_be_when_asked_to(self, anna, rows):
         requests = [

@@ -48,5 +48,5 @@ def hand_over(event: Event, work: Work, records: Records, find: Statement) -> bo
         after.owner = ""
         if not after.team and user.teams:
             after.team = user.teams[0]
-        records.save(work.tx, call, locked, after, "updated")
+        records.put(work.tx, call, locked, after, "updated")
     return len(found) == BATCH

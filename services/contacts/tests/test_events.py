@@ -91,6 +91,15 @@ class TestUserDeactivated:
             query = "SELECT count(*), count(owner), min(version) FROM accounts WHERE tenant_id = %s"
             assert connection.execute(query, [anna.tenant]).fetchone() == (BATCH + 21, 0, 2)
 
+    def test_a_record_that_holds_to_the_rules_no_more_is_handed_over_with_the_others(self, contacts, tell):
+        anna = contacts.caller()
+        names = [owned(anna, f"Account {number}") for number in range(3)]
+        with contacts.database.connect() as connection:
+            broken = "UPDATE accounts SET display_name = '', website = 'no website' WHERE display_name = 'Account 1'"
+            connection.execute(f"{broken} AND tenant_id = %s", [anna.tenant])
+        tell(anna, "deactivated", user_of(anna))
+        assert [anna("GetAccount", name=name).owner for name in names] == ["", "", ""]
+
     def test_deleted_records_come_back_without_the_owner(self, contacts, tell):
         anna = contacts.caller()
         name = owned(anna, "Deleted")
