@@ -206,6 +206,15 @@ class Contract:
         """The messages that are resources, by type (`contacts.kontor/Account`)."""
         return {message.resource.type: message for message in self.messages.values() if message.resource.type}
 
+    @cached_property
+    def patterns(self) -> list[str]:
+        """The patterns of all resources: of messages here, and of those that a file defines without one."""
+        defined = [
+            *(message.resource for message in self.resources.values()),
+            *(each for file in self.files.file for each in file.options.Extensions[resource_pb2.resource_definition]),
+        ]
+        return [pattern for resource in defined for pattern in resource.pattern]
+
     @property
     def upstreams(self) -> list[str]:
         """The names of the services, sorted."""

@@ -260,16 +260,15 @@ class _Generator:
 def _parameter_names(contract: Contract) -> dict[tuple[str, ...], list[str]]:
     """The names of the variables in each pattern of a resource, and in its beginnings: `accounts/*` -> [account]."""
     names: dict[tuple[str, ...], list[str]] = {}
-    for resource in contract.resources.values():
-        for pattern in resource.resource.pattern:
-            key: tuple[str, ...] = ()
-            found: list[str] = []
-            for segment in pattern.split("/"):
-                is_variable = segment.startswith("{")
-                key += ("*" if is_variable else segment,)
-                if is_variable:
-                    found.append(_camel(segment.strip("{}")))
-                    names[key] = list(found)
+    for pattern in contract.patterns:
+        key: tuple[str, ...] = ()
+        found: list[str] = []
+        for segment in pattern.split("/"):
+            is_variable = segment.startswith("{")
+            key += ("*" if is_variable else segment,)
+            if is_variable:
+                found.append(_camel(segment.strip("{}")))
+                names[key] = list(found)
     return names
 
 

@@ -21,6 +21,8 @@ from kontor_kit.db import Database
 from kontor_kit.inbox import running
 from kontor_kit.inbox import upkeep as inbox_upkeep
 from kontor_kit.metrics import Metrics
+from kontor_kit.operations import runner as operations
+from kontor_kit.operations import upkeep as operations_upkeep
 from kontor_kit.server import Server, stop_signal
 from kontor_kit.service import Command, Job, Runtime, Service, call_path
 
@@ -37,8 +39,9 @@ KONTOR_DRAIN_SECONDS, then the process exits with 0.
 def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
     service = load_service()
-    kept = upkeep.commands(service) if service.metadata is not None else {}
-    commands = {**_standard(service), **kept, **inbox_upkeep.commands(service), **service.commands}
+    kept = dict(upkeep.commands(service)) if service.metadata is not None else {}
+    kept |= {**inbox_upkeep.commands(service), **operations_upkeep.commands(service)}
+    commands = {**_standard(service), **kept, **service.commands}
     parser = _parser(name, service, commands)
     arguments = parser.parse_args(argv)
     command = commands[arguments.command]
@@ -82,7 +85,7 @@ def _standard(service: Service) -> dict[str, Command]:
         "work": Command(
             help="run the jobs of the service; answers nothing but health",
             run=lambda settings, _: work(service, settings),
-            need=["listen", "system_database_url", *(running.NEEDED if service.handlers else ())],
+            need=[*("listen", "system_database_url"), *_needed(service)],
         ),
         "migrate": Command(
             help="bring the database to the state that this version needs",
@@ -90,6 +93,12 @@ def _standard(service: Service) -> dict[str, Command]:
             need=["owner_database_url"],
         ),
     }
+
+
+def _needed(service: Service) -> Sequence[str]:
+    """The settings that work needs more where there is something to handle or to operate."""
+    needed = (*(running.NEEDED if service.handlers else ()), *(operations.NEEDED if service.operations else ()))
+    return tuple(dict.fromkeys(needed))
 
 
 def serve(service: Service, settings: Settings) -> int:
@@ -114,9 +123,10 @@ def work(service: Service, settings: Settings) -> int:
     runtime = _runtime(settings, settings.system_database_url)
     databases = [runtime.database]
     entries = [*_housekeeping(service, runtime), *service.jobs(runtime)]
-    if service.handlers is not None:
+    if service.handlers is not None or service.operations:
         databases.append(_database(settings, settings.database_url))
         entries += running.jobs(service, runtime, databases[-1])
+        entries += operations.jobs(service, replace(runtime, database=databases[-1], system=runtime.database))
     wanted = stop_signal()
     jobs = Jobs(entries, on_failure=wanted.set, patience=settings.drain)
     server = Server(

@@ -16,6 +16,7 @@ from kontor_kit.config import Settings
 from kontor_kit.db import Database
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.metrics import Metrics
+from kontor_kit.operations.work import Kind
 from kontor_kit.pages import PageTokens
 from kontor_kit.server import Part
 from kontor_kit.tls import CertificatePrincipals
@@ -86,6 +87,10 @@ class Service:
     """What work does when something happens in other services."""
     handlers_use: Callable[[Runtime], Any] | None = None
     """Makes what the handlers find as `work.service`; the database of the runtime it is given is as the app role."""
+    operations: Sequence[Kind] = ()
+    """The long-running operations (AIP-151) that work does, sagas included."""
+    operations_use: Callable[[Runtime], Any] | None = None
+    """Makes what these find as `work.service`; in its runtime, `database` is as the app role, `system` as the system role."""
     keys: Callable[[Runtime], KeySource] | None = None
     """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
 

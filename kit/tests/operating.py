@@ -121,6 +121,7 @@ def service():
         servicers=_servicers,
         metadata=metadata,
         migrations=HERE / "operating_migrations",
+        operations=[MILL],
     )
 
 

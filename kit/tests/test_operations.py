@@ -6,6 +6,8 @@ import argparse
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -16,8 +18,9 @@ from alembic.migration import MigrationContext
 from kit.tests import operating
 from kontor_kit import migrations
 from kontor_kit.errors import FailedPrecondition, Unavailable
+from kontor_kit.metrics import Metrics
 from kontor_kit.operations import upkeep
-from kontor_kit.operations.runner import purge_operations
+from kontor_kit.operations.runner import jobs, purge_operations
 from kontor_kit.operations.work import ATTEMPTS, Kind, LeaseLost, Stuck, judge, status_of
 from kontor_kit.testing import TENANT
 
@@ -45,6 +48,29 @@ def rows(server):
     with server.database.connect() as connection:
         connection.execute("DELETE FROM operations")  # what other tests left is not for the runners of this one
         yield lambda sql, *parameters: connection.execute(sql, parameters).fetchall()
+
+
+@contextmanager
+def at_work(server, pools):
+    """Run the jobs of the service; yield their names, and the metrics."""
+    stopping, metrics = threading.Event(), Metrics("operating")
+    found = list(jobs(server.service, replace(server.runtime, system=pools[0], database=pools[1], metrics=metrics)))
+    threads = [threading.Thread(target=job, args=(stopping,)) for _, job in found]
+    for thread in threads:
+        thread.start()
+    try:
+        yield [name for name, _ in found], metrics
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join(5)
+
+
+def await_that(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def work_off(runner):
@@ -101,19 +127,19 @@ class TestLife:
         assert {id for (id,) in rows("SELECT id FROM operations")} == set(ids[1:])
 
     def test_jobs_run_until_they_are_stopped(self, rows, anna, pools):
-        operation, stopping = anna("Mill", sacks=1), threading.Event()
-        jobs = operating.runner(pools, operating.MILL).jobs(2)
-        assert [name for name, _ in jobs] == ["operations-1", "operations-2", "purge-operations"]
-        threads = [threading.Thread(target=job, args=(stopping,)) for _, job in jobs]
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + 10
-        while not anna("GetOperation", name=operation.name).done and time.monotonic() < until:
-            time.sleep(0.05)
-        stopping.set()
-        for thread in threads:
-            thread.join(5)
-        assert anna("GetOperation", name=operation.name).done
+        operation = anna("Mill", sacks=1)
+        with at_work(anna.running, pools) as (names, _):
+            await_that(lambda: anna("GetOperation", name=operation.name).done)
+        assert names == ["operations-1", "operations-2", "purge-operations", "count-operations"]
+
+    def test_what_is_stuck_is_counted(self, rows, anna, pools):
+        anna("Mill")
+        rows("UPDATE operations SET state = 5 RETURNING 1")
+        with at_work(anna.running, pools) as (_, metrics):
+            await_that(lambda: metrics.registry.get_sample_value("kontor_operations_stuck") == 1)
+
+    def test_a_service_without_any_has_no_jobs(self, server):
+        assert list(jobs(replace(server.service, operations=()), server.runtime)) == []
 
 
 class TestFailures:
@@ -291,6 +317,11 @@ class TestWhoMaySee:
         assert {o.name for o in anna("ListOperations", parent="services/operating").operations} == {hers, his}
         assert bert.refusal("CancelOperation", name=hers).code is CODE.NOT_FOUND
         bert("CancelOperation", name=his)
+
+    def test_who_sees_all_and_may_cancel_the_own_is_told_so(self, rows, anna):
+        bert = anna.colleague("operating.operations.read:all", "operating.operations.cancel:own")
+        refused = bert.refusal("CancelOperation", name=anna("Mill").name)
+        assert (refused.code, refused.reason) == (CODE.PERMISSION_DENIED, "OUT_OF_SCOPE")
 
 
 class TestList:

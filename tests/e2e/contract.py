@@ -21,6 +21,8 @@ Names = Mapping[str, str]
 """Type of resource, for example `contacts.kontor/Account`, to the name of a record."""
 
 TENANT, USER = "identity.kontor/Tenant", "identity.kontor/User"
+OPERATION = "Operation"
+"""What every service has as `contacts.kontor/Operation`, without a message of its own for it."""
 
 _NUMBERS = itertools.count(1)
 _RUN = uuid.uuid4().hex[:12]
@@ -96,8 +98,15 @@ def resource_types() -> set[str]:
     return {resource_type(spec.descriptor.output_type) for spec in methods()} - {""}
 
 
+def is_of_operations(spec: MethodSpec) -> bool:
+    """Tell whether a method is one of those that every service has for its operations."""
+    return spec.service.endswith(f".{OPERATION}Service")
+
+
 def target(spec: MethodSpec) -> str:
     """Return the type of the record that a request names to do something to it; empty where it names none."""
+    if is_of_operations(spec):
+        return "" if spec.name.startswith("List") else f"{service_of(spec)}.kontor/{OPERATION}"
     for field in spec.descriptor.input_type.fields:
         if field.name in ("name", "names", "parent"):
             return reference(field)
@@ -113,6 +122,8 @@ def is_creating(spec: MethodSpec) -> bool:
 
 def is_finding(spec: MethodSpec) -> bool:
     """Tell whether a method finds records that the request does not name."""
+    if is_of_operations(spec):
+        return not target(spec)
     lists = [field.message_type for field in spec.descriptor.output_type.fields if field.is_repeated]
     inner = [field.message_type for row in lists if row is not None for field in row.fields]
     return spec.is_read and not target(spec) and any(map(resource_type, [*lists, *inner]))
@@ -121,7 +132,10 @@ def is_finding(spec: MethodSpec) -> bool:
 def request(spec: MethodSpec, names: Names) -> Any:
     """Return a valid request, as small as can be, about the records `names`; what has to be unique is new."""
     made = spec.input()
-    if spec.name.startswith("Update"):
+    if is_of_operations(spec):
+        name, value = ("name", names[target(spec)]) if target(spec) else ("parent", f"services/{service_of(spec)}")
+        setattr(made, name, value)
+    elif spec.name.startswith("Update"):
         record = record_in(made)
         record.name = names[resource_type(record.DESCRIPTOR)]
         field = next(field for field in record.DESCRIPTOR.fields if _is_free_text(field))

@@ -11,12 +11,18 @@ from psycopg import sql
 
 from kontor_identity.keys.ring import KeyRing
 from kontor_kit.db import Database
+from kontor_kit.ids import uuid7
 from tests.e2e import contract
 from tests.e2e.calls import Client
-from tests.e2e.contract import TENANT, Names, method, request
+from tests.e2e.contract import OPERATION, TENANT, Names, method, request
 
 # What has to be done to a record before the method can be used, by the first word of the method.
 STATES = {"Undelete": "Delete", "Reactivate": "Deactivate", "Resume": "Suspend"}
+_START = (
+    "INSERT INTO operations (tenant_id, id, kind, state, subject, request, stage, done_units, total_units,"
+    " cancel_requested, epoch, retries, faults, due_time, create_time, update_time)"
+    " VALUES (%s, %s, 'example', 1, %s, '', '', 0, 0, false, 0, 0, 0, now(), now(), now())"
+)
 
 
 class Tenant:
@@ -47,14 +53,26 @@ class Tenant:
             for kind in ready:
                 self.names[kind] = self.create(kind)
             left -= {*ready}
+        for service in contract.services():
+            kind = f"{service}.kontor/{OPERATION}"
+            self.names[kind] = self.create(kind)
 
     def create(self, kind: str, **fields: Any) -> str:
         """Create a record, and return its name."""
+        if kind.endswith(f"/{OPERATION}"):
+            return self._start(kind.partition(".")[0])
         spec = method(f"Create{kind.partition('/')[2]}")
         wanted = request(spec, self.names)
         record = contract.record_in(wanted)
         record.MergeFrom(type(record)(**fields))
         return self.client.do(spec, wanted, self.master(kind)).name
+
+    def _start(self, service: str) -> str:
+        """Leave an operation of somebody's in the database, of a kind that nobody works on; return its name."""
+        made = (self.id, uuid7(), f"users/{uuid7()}")
+        with psycopg.connect(self.client.platform.database_url(service)) as connection:
+            connection.execute(_START, made)
+        return f"services/{service}/operations/{made[1]}"
 
     def in_state_for(self, spec: Any) -> Names:
         """Return the names of records that a method can be used on: a new one where it needs one in another state."""

@@ -37,6 +37,8 @@ OF_THE_TENANT = {
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
 ABOUT_THE_CALLER = {"WhoAmI"}
+# Methods that show what the caller started without a permission, and what others did with one.
+ABOUT_THE_OWN = {"GetOperation"}
 # Methods that tell what happened to records. Who is told of which is tried with the log of each service.
 ABOUT_THE_LOG = {"ListChanges", "Subscribe"}
 # Methods that need the right to create, too, where they create.
@@ -45,11 +47,25 @@ CREATES_TOO = {
     "UpsertContact": "contacts.contacts.create",
     "SetAddressStatus": "contacts.addressStatuses.create",
 }
-# Tables that belong to no tenant: how far the log and the inbox are, keys that sign tokens (encrypted), failed attempts
-# to sign in.
+# Tables that belong to no tenant: how far the log and the inbox are, whose turn a job is, keys that sign tokens
+# (encrypted), failed attempts to sign in.
 WITHOUT_TENANT = {
-    "contacts": {"alembic_version", "change_log_state", "inbox_positions"},
-    "identity": {"alembic_version", "change_log_state", "oauth_attempts", "signing_keys"},
+    "contacts": {
+        "alembic_version",
+        "change_log_state",
+        "change_relay",
+        "inbox_bindings",
+        "inbox_sources",
+        "leases",
+    },
+    "identity": {
+        "alembic_version",
+        "change_log_state",
+        "change_relay",
+        "leases",
+        "oauth_attempts",
+        "signing_keys",
+    },
 }
 
 
@@ -343,7 +359,7 @@ def test_every_method_is_tried(spec):
     told = spec.name in ABOUT_THE_CALLER | ABOUT_THE_LOG
     kinds = (bool(target(spec)), contract.is_finding(spec), contract.is_creating(spec), told)
     assert kinds.count(True) == 1
-    assert (spec.permission == AUTHENTICATED) == (spec.name in ABOUT_THE_CALLER)
+    assert (spec.permission == AUTHENTICATED) == (spec.name in ABOUT_THE_CALLER | ABOUT_THE_OWN)
 
 
 class TestRowSecurity:

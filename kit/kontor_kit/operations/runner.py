@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -18,6 +19,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.rpc import status_pb2
+from prometheus_client import Gauge
 from psycopg_pool import PoolTimeout
 
 from kontor_kit.db import Database, Row, Statement
@@ -39,6 +41,7 @@ from kontor_kit.operations.work import (
     judge,
     status_of,
 )
+from kontor_kit.service import Runtime, Service
 from kontor_kit.tracing import current_trace, start_span
 
 logger = logging.getLogger(__name__)
@@ -47,8 +50,12 @@ LEASE_SECONDS: Final = 30.0
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 300.0
 KEPT_DAYS: Final = 30
+NEEDED: Final = ("database_url", "page_token_key")
+"""The settings that `work` needs more where there are operations."""
 _IDLE_SECONDS: Final = 0.2
 _PURGE_SECONDS: Final = 3600.0
+_COUNT_SECONDS: Final = 10.0
+_WORKERS: Final = 2
 
 _CLAIM: Final = Statement(
     sa.text(
@@ -74,6 +81,7 @@ _PUT_OFF: Final = Statement(
         " retries = :retries, faults = :faults, error = COALESCE(CAST(:error AS bytea), error) WHERE tenant_id = :tenant AND id = :id"
     )
 )
+_STUCK: Final = Statement(sa.text("SELECT count(*) FROM operations WHERE state = 5"))
 _PURGE: Final = Statement(
     sa.text("DELETE FROM operations WHERE end_time < now() - make_interval(days => :days)").bindparams(days=KEPT_DAYS)
 )
@@ -104,10 +112,6 @@ class Runner:
         self._service = service
         self._lease_seconds = lease_seconds
         self._first_pause = first_pause
-
-    def jobs(self, workers: int = 2) -> list[tuple[str, Job]]:
-        """Return the jobs of the service: so many workers, and what forgets operations that ended long ago."""
-        return [*((f"operations-{n + 1}", self.run) for n in range(workers)), purge_operations.job(self._system)]
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping`; what is under way then goes on elsewhere."""
@@ -230,3 +234,31 @@ def purge_operations(turn: Turn) -> None:
     """Forget operations that ended more than KEPT_DAYS ago; those that are stuck stay."""
     with turn.write() as tx:
         tx.defer(_PURGE)
+
+
+def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
+    """Yield what work runs for a service with operations: workers, a count of what is stuck, and what forgets the old.
+
+    In `runtime`, `database` is as the app role and `system` as the system role.
+    """
+    if not service.operations or runtime.system is None:
+        return
+    given = service.operations_use(runtime) if service.operations_use is not None else None
+    domain = f"{service.name}.kontor"
+    runner = Runner(domain, service.operations, system=runtime.system, database=runtime.database, service=given)
+    for number in range(_WORKERS):
+        yield f"operations-{number + 1}", runner.run
+    yield purge_operations.job(runtime.system)
+    stuck = Gauge("kontor_operations_stuck", "Operations that cannot go on.", registry=runtime.metrics.registry)
+    yield "count-operations", partial(_count, runtime.system, stuck)
+
+
+def _count(system: Database, stuck: Gauge, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        try:
+            with system.read(None) as tx:
+                [(number,)] = tx.run(_STUCK)
+            stuck.set(number)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            logger.warning("operations cannot be counted", extra={"reason": str(error)})
+        stopping.wait(_COUNT_SECONDS)

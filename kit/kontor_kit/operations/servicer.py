@@ -15,7 +15,7 @@ from kontor.operations.v1 import operation_pb2
 from kontor_kit import filters, pages
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.db import Row, Statement, Transaction
-from kontor_kit.errors import InvalidArgument, NotFound
+from kontor_kit.errors import InvalidArgument, NotFound, PermissionDenied
 from kontor_kit.ids import parse_name, uuid7
 from kontor_kit.operations.work import CANCELLED, FAILED, RUNNING, SUCCEEDED, Kind
 from kontor_kit.principals import Principal, Scope
@@ -158,11 +158,20 @@ class OperationServicer:
     def cancel(self, request: Any, call: Call) -> Empty:
         """Ask for the end of an operation; one that ended stays as it is."""
         id = parse_name(request.name, self._operations.pattern, "name")
-        key = {"id": id, "subject": _subject(principal_of(call), call.scope)}
+        principal = principal_of(call)
+        reached = {"id": id, "subject": _subject(principal, call.scope)}
+        seen = {"id": id, "subject": _subject(principal, principal.scope(self._read))}
         with self._shared.database.write(tenant_of(call)) as tx:
-            if not tx.run(_GET, key):
+            found = tx.run_all([(_GET, reached), (_GET, seen)])
+            if not any(found):
                 raise self._absent(request.name)
-            tx.defer(_CANCEL, key)
+            if not found[0]:
+                raise PermissionDenied(
+                    f"your permission {call.method.permission} does not reach {request.name}",
+                    reason="OUT_OF_SCOPE",
+                    metadata={"permission": call.method.permission},
+                )
+            tx.defer(_CANCEL, reached)
         return Empty()
 
     @staticmethod

@@ -32,7 +32,9 @@ _RETRY: Final = Statement(
 
 
 def commands(service: Service) -> Mapping[str, Command]:
-    """Return the subcommand that works on the service's operations."""
+    """Return the subcommand that works on the service's operations; none for a service without."""
+    if service.metadata is None or "operations" not in service.metadata.tables:
+        return {}
 
     def run(settings: Any, given: argparse.Namespace) -> int:
         database = Database(settings.system_database_url, pool_size=2, name=f"kontor-{service.name}-upkeep")

@@ -16,22 +16,27 @@ TABLES = (
     "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
     " AND relnamespace = 'public'::regnamespace"
 )
-# What is no tenant's: how far the log has come, and how far other services were followed. The app role may read the one,
-# and not even that of the other.
-WITHOUT_TENANT = {"change_log_state", "inbox_positions"}
-# Indexes that begin with no tenant: of what the sequencer and the inbox go through in the order of all tenants, and of
-# what is dropped by its age.
+# What is no tenant's: how far the log has come, how far other services were followed, and whose turn a job is. The app
+# role may read the first, and not even that of the others.
+WITHOUT_TENANT = {"change_log_state", "change_relay", "inbox_bindings", "inbox_sources", "leases"}
+# Indexes that begin with no tenant: of what the sequencer, the inbox and the operations go through in the order of all
+# tenants, and of what is dropped by its age.
 ACROSS_TENANTS = {
     "alembic_version_pkc",
     "change_log_pkey",
     "change_log_state_pkey",
     "change_pending_pkey",
+    "change_relay_pkey",
+    "inbox_bindings_pkey",
     "inbox_dead",
     "inbox_done",
     "inbox_due",
     "inbox_order",
     "inbox_pkey",
-    "inbox_positions_pkey",
+    "inbox_sources_pkey",
+    "leases_pkey",
+    "operations_due",
+    "operations_ended",
     "requests_create_time",
 }
 

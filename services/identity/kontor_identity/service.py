@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from kontor.identity.v1 import change_service_pb2
+from kontor.identity.v1 import change_service_pb2, operation_service_pb2
 from kontor_identity.commands import Commands
 from kontor_identity.founding import Founding
 from kontor_identity.hashing import password_hasher, secret_hasher
@@ -37,11 +37,13 @@ from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.config import ConfigurationError
 from kontor_kit.db import Database
+from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.pages import PageTokens
 from kontor_kit.service import Command, Job, Runtime, Service
 from kontor_kit.shared import Shared
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
+_OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
 _DEV = "KONTOR_DEV"
 _HOUR = 3600.0
 
@@ -108,6 +110,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Secrets(shared, secret_hasher(), _now),
         Sessions(shared),
         ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
+        OperationServicer(_OPERATIONS, shared),
     ]
 
 

@@ -3,8 +3,10 @@
 import sqlalchemy as sa
 
 from kontor_kit.changes.schema import change_log_tables
+from kontor_kit.operations.schema import operations_tables
 from kontor_kit.tables import kit_tables
 
 metadata = sa.MetaData()
 kit_tables(metadata)
 change_log_tables(metadata)
+operations_tables(metadata)

@@ -81,6 +81,10 @@ def claim(permissions: Mapping[str, Scope]) -> list[str]:
 _SETTINGS = frozenset({"customFields", "customFieldDefinitions"})
 
 
+_STARTED = "operations"
+"""What somebody started: nobody but managers sees, or cancels, what others did."""
+
+
 ADMIN = "Admin"
 """The standard role that may do everything."""
 
@@ -98,9 +102,15 @@ def standard_roles(known: Collection[str]) -> tuple[StandardRole, ...]:
         Grant("identity.users.setPassword", Scope.OWN),
     )
     reading = tuple(
-        Grant(f"{service}.{name}.read", Scope.ALL) for service, name in collections if f"{service}.{name}.read" in known
+        Grant(f"{service}.{name}.read", Scope.OWN if name == _STARTED else Scope.ALL)
+        for service, name in collections
+        if f"{service}.{name}.read" in known
     )
-    working = tuple(Grant(f"{service}.{name}.*", Scope.TEAM) for service, name in collections if name not in _SETTINGS)
+    working = tuple(
+        Grant(f"{service}.{name}.*", Scope.OWN if name == _STARTED else Scope.TEAM)
+        for service, name in collections
+        if name not in _SETTINGS
+    )
     return (
         StandardRole(ADMIN, "May do everything.", (Grant("*", Scope.ALL),)),
         StandardRole(
