@@ -6,8 +6,9 @@
         anna("CreateAccount", account={"display_name": "Acme"})
         assert anna.refusal("GetAccount", name="accounts/0").violations
 
-One PostgreSQL serves a session, and all workers of pytest-xdist. Without one, tests that need it are skipped with a
-line at the end of the run, and fail where the environment variable CI is set.
+One PostgreSQL serves a session, and all workers of pytest-xdist; a RabbitMQ is started by the worker that needs one.
+Without them, tests that need them are skipped with a line at the end of the run, and fail where the environment
+variable CI is set.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from kontor_kit.service import Service
-from kontor_kit.testing import Signer, postgres
+from kontor_kit.testing import Signer, postgres, rabbitmq
 from kontor_kit.testing.databases import Databases, ServiceDatabase
 from kontor_kit.testing.running import Peer, Running, running
 
@@ -50,6 +51,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if problem := config.stash.get(_missing, ""):
         terminalreporter.section("NOT TESTED WITH A DATABASE", sep="!", red=True)
         terminalreporter.line(problem)
+    # A worker of pytest-xdist tells of it only by the tests that it skipped.
+    if any(rabbitmq.MISSING in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.section("NOT TESTED WITH RABBITMQ", sep="!", red=True)
+        terminalreporter.line(rabbitmq.MISSING)
 
 
 def _server_url(config: pytest.Config) -> str:
@@ -74,11 +79,15 @@ def postgres_url(pytestconfig: pytest.Config) -> str:
     """The URL of a superuser of a PostgreSQL server."""
     url = _server_url(pytestconfig)
     if not url:
-        problem = pytestconfig.stash[_missing]
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(problem, pytrace=False)
-        pytest.skip(problem)
+        _go_without(pytestconfig.stash[_missing])
     return url
+
+
+def _go_without(problem: str) -> NoReturn:
+    """Skip the test; where CI is set, fail it."""
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        pytest.fail(problem, pytrace=False)
+    pytest.skip(problem)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +96,24 @@ def databases(postgres_url: str) -> Iterator[Databases]:
     made = Databases(postgres_url)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[rabbitmq.Server]:
+    """A RabbitMQ, which a test may stop, kill and start; where it does not run when the test ends, it is started."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(rabbitmq.running())
+        except rabbitmq.RabbitMissing as error:
+            _go_without(str(error))
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: rabbitmq.Server) -> Iterator[str]:
+    """The URL of a virtual host of `rabbitmq_server` that is this test's own, so that names need not be."""
+    with rabbitmq_server.host() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
