@@ -54,7 +54,7 @@ SERVICES = (
         settings=(("KONTOR_TRUSTED_PROXIES", "1"), ("KONTOR_DEV", "1")),
     ),
     Service("contacts", follows=True),
-    Service("sales"),
+    Service("sales", follows=True),
 )
 
 

@@ -1,6 +1,7 @@
 """The tenants' own fields at run time: their definitions, remembered for a moment, and what is done with values by them.
 
-A service that has resources with custom fields keeps their definitions in the table `custom_field_definitions`.
+A service that has resources with custom fields keeps their definitions in the table `custom_field_definitions`: one
+service serves them, for the collections of all; the others have a copy (`definition_copies`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """What contacts does when something happens in identity."""
 
-import dataclasses
-import datetime as dt
 import uuid
 
 import pytest
@@ -9,12 +7,8 @@ import pytest
 from kontor.identity.v1 import user_pb2
 from kontor_contacts.handing_over import BATCH
 from kontor_contacts.service import service
-from kontor_contacts.tables import metadata
-from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
-from kontor_kit.inbox.events import Event
-from kontor_kit.inbox.handling import Worker
-from kontor_kit.inbox.receiving import Inbox
+from kontor_kit.testing.telling import teller
 
 DEACTIVATED = user_pb2.User.STATE_DEACTIVATED
 
@@ -27,25 +21,8 @@ def contacts(serve):
 @pytest.fixture
 def tell(contacts):
     """Tell contacts of an event: `tell(caller, kind, user)`; handles it."""
-    made = service()
-    given = made.handlers_use(dataclasses.replace(contacts.runtime))
-    system = Database(contacts.database.url("system"), pool_size=2)
-    system.open()
-    inbox = Inbox(metadata, system, made.handlers)
-    worker = Worker(metadata, made.handlers, system=system, database=contacts.runtime.database, service=given)
-
-    def run(caller, kind, user):
-        now = dt.datetime.now(dt.UTC)
-        event_type = f"kontor.identity.v1.user.{kind}"
-        inbox.receive([Event(uuid7(), caller.tenant, event_type, user.name, 2, now, user.SerializeToString())])
-        while worker.work_once():
-            pass
-        with contacts.database.connect() as connection:
-            errors = connection.execute("SELECT error FROM inbox WHERE error IS NOT NULL").fetchall()
-        assert errors == []
-
-    yield run
-    system.close()
+    with teller(contacts, service()) as telling:
+        yield lambda caller, kind, user: telling(caller.tenant, f"kontor.identity.v1.user.{kind}", user)
 
 
 def user_of(caller, state=DEACTIVATED, teams=()):

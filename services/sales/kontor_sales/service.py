@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from kontor.contacts.v1 import custom_field_definition_pb2
 from kontor.sales.v1 import change_service_pb2, operation_service_pb2
-from kontor_kit import normal_forms
+from kontor_kit import definition_copies, normal_forms
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
+from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
+from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
@@ -26,7 +29,14 @@ def service() -> Service:
         servicers=_servicers,
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
+        handlers=_handlers(),
     )
+
+
+def _handlers() -> Handlers:
+    handlers = Handlers()
+    definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    return handlers
 
 
 def _shared(runtime: Runtime) -> Shared:
@@ -35,7 +45,7 @@ def _shared(runtime: Runtime) -> Shared:
         metadata,
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
-        peers=runtime.settings.peers,
+        peers=Peers.of(runtime.settings),
         formats={
             FieldType.EMAIL: normal_forms.email,
             FieldType.PHONE: normal_forms.phone,

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from kontor_kit import definition_copies
 from kontor_kit.changes.schema import change_log_tables
 from kontor_kit.inbox.schema import inbox_tables
 from kontor_kit.operations.schema import operations_tables
@@ -12,3 +13,4 @@ kit_tables(metadata)
 change_log_tables(metadata)
 inbox_tables(metadata)
 operations_tables(metadata)
+definition_copies.table(metadata)

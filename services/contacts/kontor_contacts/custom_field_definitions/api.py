@@ -6,15 +6,17 @@ from kontor.contacts.v1 import custom_field_definition_pb2, custom_field_definit
 from kontor_contacts.custom_field_definitions import rules
 from kontor_contacts.custom_field_definitions.table import CUSTOM_FIELD_DEFINITION
 from kontor_kit.calls import Call
+from kontor_kit.catalogue import collections_with
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument, ResourceExhausted
+from kontor_kit.filter_sql import CUSTOM
 from kontor_kit.methods import ResourceServicer
 
 _TYPE = custom_field_definition_pb2.CustomFieldDefinition.Type
 
 
 class CustomFieldDefinitions(ResourceServicer):
-    """Serves the tenants' own fields."""
+    """Serves the tenants' own fields: those of the records of all services, which follow them."""
 
     SERVICE = custom_field_definition_service_pb2.DESCRIPTOR.services_by_name["CustomFieldDefinitionService"]
     RESOURCE = CUSTOM_FIELD_DEFINITION
@@ -28,6 +30,7 @@ class CustomFieldDefinitions(ResourceServicer):
         violations = [
             *rules.check_options(kind, after.options, before.options if before is not None else ()),
             *rules.check_limits(kind, minimum, maximum, after.max_length),
+            *rules.check_collection(after.resource_type, collections_with(CUSTOM)),
         ]
         if violations:
             raise InvalidArgument(*violations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from kontor_kit.errors import Violation
@@ -55,3 +55,10 @@ def check_limits(type_: str, min_value: float | None, max_value: float | None, m
     if max_length and type_ != "STRING":
         violations.append(Violation("max_length", f"a field of type {type_} has no length"))
     return violations
+
+
+def check_collection(collection: str, having: Collection[str]) -> list[Violation]:
+    """Return what is wrong with the collection that a field is for; `having` are those with custom fields."""
+    if collection in having:
+        return []
+    return [Violation("resource_type", f"must be a collection with custom fields: {', '.join(sorted(having))}")]

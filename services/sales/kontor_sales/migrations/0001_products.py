@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from kontor_kit import migrations
+from kontor_kit import definition_copies, migrations
 from kontor_kit.changes import schema as changes
 from kontor_kit.inbox import schema as inbox
 from kontor_kit.operations import schema as operations
@@ -23,6 +23,7 @@ def upgrade() -> None:
     changes.create_change_log()
     inbox.create_inbox()
     operations.create_operations()
+    definition_copies.create()
     migrations.create_resource(
         "products",
         sa.Column("sku", sa.Text, nullable=False),
@@ -50,6 +51,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP FUNCTION search_products")
     op.drop_table("products")
+    definition_copies.drop()
     operations.drop_operations()
     inbox.drop_inbox()
     changes.drop_change_log()
