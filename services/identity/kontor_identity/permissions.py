@@ -1,4 +1,4 @@
-"""The permissions that there are: those that methods of the contract ask for, and to follow a service for all tenants."""
+"""The permissions that there are: those that methods of the contract ask for, and those of services of the platform."""
 
 from collections.abc import Collection
 from importlib.resources import files
@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from kontor.api.v1 import annotations_pb2
+from kontor_identity.oauth.rules import EXCHANGE
 
 
 def known_permissions() -> frozenset[str]:
@@ -22,12 +23,13 @@ def known_permissions() -> frozenset[str]:
     }
     # `public` and `authenticated` are words for what needs no permission.
     asked_for = {permission for permission in named if permission.count(".") == 2}
-    return frozenset(asked_for | {f"{service}.changes.follow" for service in _telling(asked_for)})
+    return frozenset(asked_for | {f"{service}.changes.follow" for service in _telling(asked_for)} | {EXCHANGE})
 
 
-def following_permissions(known: Collection[str]) -> list[str]:
-    """Return what a service of the platform needs to follow the others."""
-    return sorted(f"{service}.changes.{verb}" for service in _telling(known) for verb in ("follow", "read"))
+def service_permissions(known: Collection[str]) -> list[str]:
+    """Return what a service of the platform needs: to follow the others, and to act on behalf of who started something."""
+    following = {f"{service}.changes.{verb}" for service in _telling(known) for verb in ("follow", "read")}
+    return sorted(following | {EXCHANGE})
 
 
 def _telling(known: Collection[str]) -> set[str]:

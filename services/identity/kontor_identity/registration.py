@@ -1,4 +1,6 @@
-"""Services of the platform as callers: each has a service account of the operators' tenant, which may follow the others."""
+"""Services of the platform as callers: each has a service account of the operators' tenant, which may follow the others
+and act on behalf of people.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from kontor.identity.v1 import role_pb2, service_account_pb2
 from kontor_identity.commands import own_call
 from kontor_identity.grants import to_messages
-from kontor_identity.permissions import following_permissions
+from kontor_identity.permissions import service_permissions
 from kontor_identity.roles.rules import Grant, merge
 from kontor_identity.roles.table import roles
 from kontor_identity.service_accounts.table import service_accounts
@@ -70,12 +72,14 @@ class Registration:
         return name.partition("/")[2]
 
     def _settle_role(self, tx: Transaction, call: Call) -> str:
-        """Return the name of the role of services, which may follow every service that there is by now."""
-        permissions = merge(Grant(permission, Scope.ALL) for permission in following_permissions(self.known))
+        """Return the name of the role of services, which may follow every service that there is by now, and act for people."""
+        permissions = merge(Grant(permission, Scope.ALL) for permission in service_permissions(self.known))
         wanted = to_messages(permissions.items())
         rows = tx.run(_FIND_ROLE, {"tenant": PLATFORM_TENANT, "name": fold(ROLE)})
         if not rows:
-            description = "Follows the changes of all services, for all tenants."
+            description = (
+                "Follows the changes of all services, for all tenants, and acts on behalf of who started something."
+            )
             role = role_pb2.Role(display_name=ROLE, description=description, grants=wanted)
             return str(self.roles.new(tx, call, role, scope=Scope.ALL).name)
         locked = self.roles.lock(tx, call, format_name("roles", rows[0][0]))

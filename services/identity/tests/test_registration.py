@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from kontor_identity.permissions import following_permissions, known_permissions
+from kontor_identity.permissions import known_permissions, service_permissions
 from kontor_identity.registration import Registration
 from kontor_identity.roles.api import Roles
 from kontor_identity.secrets.api import Secrets
@@ -23,7 +23,7 @@ from services.identity.tests.conftest import KEY
 @pytest.fixture
 def registration(platform, hasher):
     database = platform.app_database
-    shared = Shared.of("identity.kontor", metadata, database=database, page_tokens=PageTokens(KEY), peers={})
+    shared = Shared.of("identity.kontor", metadata, database=database, page_tokens=PageTokens(KEY))
     known = known_permissions()
     return Registration(
         database=database,
@@ -40,7 +40,9 @@ def ask(platform, client_id, secret):
     return platform.browser().post("/oauth2/token", data={"grant_type": "client_credentials"}, headers=headers)
 
 
-def test_a_registered_service_gets_a_token_to_follow_all_services_and_nothing_else(platform, registration):
+def test_a_registered_service_gets_a_token_to_follow_all_services_and_act_for_people_and_nothing_else(
+    platform, registration
+):
     secret = new_secret()
     client_id = registration.register("contacts", secret)
     response = ask(platform, client_id, secret)
@@ -49,7 +51,7 @@ def test_a_registered_service_gets_a_token_to_follow_all_services_and_nothing_el
     assert (principal.tenant_id, principal.subject) == (PLATFORM_TENANT, f"serviceAccounts/{client_id}")
     services = ("contacts", "identity")
     wanted = {f"{service}.changes.{verb}" for service in services for verb in ("follow", "read")}
-    assert wanted <= set(principal.permissions) == set(following_permissions(known_permissions()))
+    assert wanted <= set(principal.permissions) == set(service_permissions(known_permissions()))
     assert set(principal.permissions.values()) == {Scope.ALL}
 
 

@@ -29,12 +29,14 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc9207 import IssuerParameter
 from werkzeug import Request, Response
 
+from kontor_identity.crossing import inside
 from kontor_identity.hashing import Hasher
 from kontor_identity.oauth import rules
 from kontor_identity.oauth.store import Code, HeldSecret, OAuthStore, Session
 from kontor_identity.oauth.subjects import Subject, find_subject
 from kontor_identity.oauth.tokens import AccessTokens
 from kontor_identity.secrets.rules import is_valid, prefix_of
+from kontor_kit.principals import PLATFORM_TENANT
 
 METHODS: Final = ["client_secret_basic", "client_secret_post", "none"]
 """How clients prove who they are: service accounts by their secret, public clients by PKCE alone."""
@@ -137,6 +139,8 @@ class _SecretClient(ClientMixin):  # type: ignore[misc]
         return False
 
     def check_grant_type(self, grant_type: str) -> bool:
+        if grant_type == rules.TOKEN_EXCHANGE:
+            return self.subject.tenant_id == PLATFORM_TENANT and rules.EXCHANGE in self.subject.permissions
         return grant_type == "client_credentials"
 
 
@@ -217,6 +221,29 @@ class _ClientGrant(ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
 
+class _ExchangeGrant(ClientCredentialsGrant):  # type: ignore[misc]
+    """A service of the platform acts on behalf of somebody (RFC 8693), who may have a token at present."""
+
+    GRANT_TYPE = rules.TOKEN_EXCHANGE
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def validate_token_request(self) -> None:
+        super().validate_token_request()
+        data = self.request.payload.data
+        if data.get("subject_token_type") != rules.SUBJECT_TYPE:
+            raise InvalidRequestError(f"The 'subject_token_type' must be '{rules.SUBJECT_TYPE}'")
+        named = rules.parse_subject(data.get("subject_token", ""))
+        if named is None:
+            raise InvalidRequestError("The 'subject_token' must have the form 'tenants/{tenant}/users/{user}'")
+        self.request.user = self.server.find_subject_of(*named)
+        if self.request.user is None:
+            raise InvalidGrantError("The subject is not let in.")
+
+    def generate_token(self, **given: Any) -> dict[str, Any]:
+        token: dict[str, Any] = super().generate_token(user=self.request.user, **given)
+        return token | {"issued_token_type": rules.ACCESS_TOKEN_TYPE}
+
+
 class _Revocation(RevocationEndpoint):  # type: ignore[misc]
     CLIENT_AUTH_METHODS = ("none",)
 
@@ -263,6 +290,7 @@ class AuthorizationServer(ProtocolServer):  # type: ignore[misc]
         self.register_grant(_CodeGrant, [_ProofKey(required=True)])
         self.register_grant(_RefreshGrant)
         self.register_grant(_ClientGrant)
+        self.register_grant(_ExchangeGrant)
         self.register_endpoint(_Revocation)
         self.register_token_generator("default", self._new_tokens)
         _Issuer(issuer)(self)
@@ -285,17 +313,23 @@ class AuthorizationServer(ProtocolServer):  # type: ignore[misc]
         self._session = session
         return find_subject(self.store.tx, "users", session.user_id)
 
+    def find_subject_of(self, tenant_id: uuid.UUID, collection: str, identifier: uuid.UUID) -> Subject | None:
+        """Return who somebody of any tenant is; None where no token may be had for it."""
+        with inside(self.store.tx, tenant_id):
+            return find_subject(self.store.tx, collection, identifier)
+
     def save_token(self, token: Any, request: Any) -> None:
         """Keep the refresh token; an access token is not kept."""
         if self._session is not None and "refresh_token" in token:
             self.store.add_refresh_token(self._session, token["refresh_token"])
 
     def _new_tokens(
-        self, *, client: Any, user: Subject | None, include_refresh_token: bool, **_: Any
+        self, *, client: Any, grant_type: str, user: Subject | None, include_refresh_token: bool, **_: Any
     ) -> dict[str, Any]:
         subject: Subject = user or client.subject
+        actor = client.subject.name if grant_type == rules.TOKEN_EXCHANGE else ""
         token: dict[str, Any] = {
-            "access_token": self._tokens.issue(subject, client.get_client_id()),
+            "access_token": self._tokens.issue(subject, client.get_client_id(), actor=actor),
             "token_type": "Bearer",
             "expires_in": int(rules.ACCESS_TOKEN.total_seconds()),
         }

@@ -222,7 +222,10 @@ class OAuthApplication:
                 "jwks_uri": f"{base}/.well-known/jwks.json",
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query"],
-                "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+                "grant_types_supported": [
+                    *("authorization_code", "client_credentials", "refresh_token"),
+                    rules.TOKEN_EXCHANGE,
+                ],
                 "token_endpoint_auth_methods_supported": METHODS,
                 "revocation_endpoint_auth_methods_supported": ["none"],
                 "code_challenge_methods_supported": ["S256"],

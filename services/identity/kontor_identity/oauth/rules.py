@@ -21,6 +21,14 @@ REFRESH_TOKEN: Final = dt.timedelta(days=7)
 SESSION: Final = dt.timedelta(days=30)
 """How long somebody stays signed in at most."""
 
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+"""The grant (RFC 8693) by which a service of the platform acts on behalf of somebody after the request is over."""
+SUBJECT_TYPE: Final = "urn:kontor:token-type:subject"
+"""The type of its subject token, `tenants/{tenant}/users/{user}`: a name that proves nothing; the client is trusted."""
+ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a word of the standard
+EXCHANGE: Final = "identity.tokens.exchange"
+"""The permission for it. It counts where a role of the operators' tenant names it, and is not part of any `*`."""
+
 _TENANT_BYTES: Final = 16
 _RANDOM_BYTES: Final = 32
 
@@ -94,6 +102,17 @@ def tenant_of_opaque(opaque: str) -> uuid.UUID | None:
 def digest(opaque: str) -> bytes:
     """Return what is stored of a code or refresh token. It holds 256 random bits, so a plain hash cannot be guessed."""
     return hashlib.sha256(opaque.encode()).digest()
+
+
+def parse_subject(text: str) -> tuple[uuid.UUID, str, uuid.UUID] | None:
+    """Return tenant, collection and id of `tenants/{tenant}/users/{user}`; None where it is nothing of the kind."""
+    match text.split("/"):
+        case ["tenants", tenant, ("users" | "serviceAccounts") as collection, identifier]:
+            try:
+                return uuid.UUID(tenant), collection, uuid.UUID(identifier)
+            except ValueError:
+                return None
+    return None
 
 
 WINDOW: Final = dt.timedelta(minutes=15)

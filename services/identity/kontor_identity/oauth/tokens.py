@@ -31,8 +31,8 @@ class AccessTokens:
         self._audience = audience
         self._clock = clock
 
-    def issue(self, subject: Subject, client_id: str, lifetime: dt.timedelta = ACCESS_TOKEN) -> str:
-        """Return a token for `subject`, given to the OAuth client `client_id`."""
+    def issue(self, subject: Subject, client_id: str, lifetime: dt.timedelta = ACCESS_TOKEN, *, actor: str = "") -> str:
+        """Return a token for `subject`, given to the OAuth client `client_id`; `actor` acts on the subject's behalf."""
         now = int(self._clock().timestamp())
         claims = {
             "iss": self._issuer,
@@ -46,4 +46,6 @@ class AccessTokens:
             "exp": now + int(lifetime.total_seconds()),
             "jti": str(uuid.uuid4()),
         }
+        if actor:
+            claims["act"] = {"sub": actor}
         return self._keys.sign(claims, "at+jwt")

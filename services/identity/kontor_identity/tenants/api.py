@@ -2,21 +2,19 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-import sqlalchemy as sa
-
 from kontor.identity.v1 import tenant_pb2, tenant_service_pb2
+from kontor_identity.crossing import inside
 from kontor_identity.scopes import WholeScope
 from kontor_identity.tenants import rules
 from kontor_identity.tenants.table import all_tenants, tenants
 from kontor_identity.users.rules import check_time_zone, normal_language
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.checks import at
-from kontor_kit.db import TENANT_SETTING, Statement, Transaction
+from kontor_kit.db import Transaction
 from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import PLATFORM_TENANT, Scope
@@ -30,7 +28,6 @@ Settle = Callable[[Transaction, Call, Any], None]
 
 _SERVICE: Final = tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _FOR_OPERATORS: Final = frozenset({"CreateTenant", "DeleteTenant", "UndeleteTenant", "SuspendTenant", "ResumeTenant"})
-_ENTER: Final = Statement(sa.select(sa.func.set_config(TENANT_SETTING, sa.bindparam("tenant", type_=sa.Text), True)))
 
 
 class _AllTenants(ResourceServicer):
@@ -99,7 +96,7 @@ class Tenants(ResourceServicer):
 
     def found(self, tx: Transaction, call: Call, record: Any, id: uuid.UUID, administrator: Any | None = None) -> Any:
         """Store a new tenant with everything it starts with, and return it; `record` is changed."""
-        with _inside(tx, id):
+        with inside(tx, id):
             inner = _entering(call, id, permissions={"*": Scope.ALL})
             with at("tenant"):
                 self.prepare(tx, inner, None, record)
@@ -140,14 +137,3 @@ class Tenants(ResourceServicer):
 def _entering(call: Call, tenant_id: uuid.UUID, **changes: Any) -> Call:
     """Return the call as if its caller belonged to a tenant."""
     return replace(call, principal=replace(principal_of(call), tenant_id=tenant_id, **changes))
-
-
-@contextmanager
-def _inside(tx: Transaction, tenant_id: uuid.UUID) -> Iterator[None]:
-    """Let a transaction that writes do so in another tenant for a while."""
-    before = tx.tenant_id
-    tx.defer(_ENTER, {"tenant": str(tenant_id)})
-    tx.tenant_id = tenant_id
-    yield
-    tx.defer(_ENTER, {"tenant": str(before)})
-    tx.tenant_id = before
