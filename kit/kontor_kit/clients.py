@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from kontor_kit.calls import MethodSpec
-from kontor_kit.tls import ClientTls, channel_credentials
+from kontor_kit.config import Settings
+from kontor_kit.errors import Unavailable
+from kontor_kit.tls import ClientTls, Watched, channel_credentials
 from kontor_kit.tracing import current_deadline, current_trace
 
 Token = str | Callable[[], str]
@@ -45,6 +48,43 @@ def connect(
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         channel = grpc.secure_channel(address, channel_credentials(tls), options)
     return grpc.intercept_channel(channel, _Outgoing(token, deadline))
+
+
+class Peers:
+    """The other services, by short name: a channel to each, another one once the certificates changed. For threads."""
+
+    def __init__(self, targets: Mapping[str, str], tls: ClientTls | None = None, *, token: Token | None = None) -> None:
+        self._targets = targets
+        self._tls = tls
+        self._token = token
+        self._lock = threading.Lock()
+        self._channels = Watched[dict[str, grpc.Channel]](dict, tls.files if tls else ())
+
+    @classmethod
+    def of(cls, settings: Settings, *, token: Token | None = None) -> Self:
+        """Return those that a service is configured with."""
+        return cls(settings.peers, ClientTls.of(settings), token=token)
+
+    def channel(self, service: str) -> grpc.Channel:
+        """Return a channel to a service, to be asked for anew for each call. Raises Unavailable where it is unknown."""
+        with self._lock:
+            self._channels.refresh()  # Calls under way go on over the channels before.
+            if service not in self._channels.value:
+                self._channels.value[service] = self.connect(service)
+            return self._channels.value[service]
+
+    def connect(self, service: str) -> grpc.Channel:
+        """Open a channel to a service, for the caller to close. Raises Unavailable where it is unknown."""
+        if service not in self._targets:
+            raise Unavailable(f"it is not configured where {service} answers", reason="PEER_NOT_CONFIGURED")
+        return connect(self._targets[service], token=self._token, tls=self._tls)
+
+    def close(self) -> None:
+        """Close the channels."""
+        with self._lock:
+            for channel in self._channels.value.values():
+                channel.close()
+            self._channels.value.clear()
 
 
 def service_config(services: Iterable[ServiceDescriptor]) -> dict[str, Any]:

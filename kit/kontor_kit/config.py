@@ -136,6 +136,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 POSTGRES: Final = url("postgresql", "postgres")
 WEB: Final = url("http", "https")
+AMQP: Final = url("amqp", "amqps")
 
 
 def peers(value: str) -> dict[str, str]:
@@ -176,6 +177,15 @@ def is_loopback(address: str) -> bool:
         return host == "localhost" or address.startswith("unix:")
 
 
+def is_loopback_target(target: str) -> bool:
+    """Tell whether what gRPC takes as a target, `ipv4:127.0.0.1:1,127.0.0.1:2`, stands for this machine only."""
+    scheme, _, rest = target.partition(":")
+    if scheme == "dns":
+        return is_loopback(rest.rpartition("/")[2])
+    addresses = rest if scheme in ("ipv4", "ipv6") else target
+    return all(is_loopback(address) for address in addresses.split(","))
+
+
 @settings_class
 class Settings:
     """What every service reads from its environment. A service with more derives a class, decorated likewise."""
@@ -202,10 +212,26 @@ class Settings:
     client_id: str = setting("KONTOR_CLIENT_ID", text, "", "who this service is to others; for work")
     client_secret: str = setting("KONTOR_CLIENT_SECRET", text, "", "its secret", secret=True)
     token_url: str = setting("KONTOR_TOKEN_URL", WEB, "", "where it gets tokens; /oauth2/token of the issuer if empty")
+    transport: str = setting(
+        "KONTOR_TRANSPORT", one_of("stream", "amqp"), "stream", "how services hear of each other: stream or amqp"
+    )
+    amqp_url: str = setting("KONTOR_AMQP_URL", AMQP, "", "the broker; for work and receive", secret=True)
+    amqp_ca_file: Path | None = setting(
+        "KONTOR_AMQP_CA_FILE", file, "", "the broker must show a certificate of one of these, PEM; the system's if empty"
+    )
+    amqp_certificate_file: Path | None = setting(
+        "KONTOR_AMQP_CERTIFICATE_FILE", file, "", "certificate chain, shown to the broker, PEM"
+    )
+    amqp_key_file: Path | None = setting("KONTOR_AMQP_KEY_FILE", file, "", "private key of the certificate, PEM")
     page_token_key: str = setting(
         "KONTOR_PAGE_TOKEN_KEY", key, "", "seals page tokens; the same for all replicas", secret=True
     )
-    tls_certificate_file: Path | None = setting("KONTOR_TLS_CERTIFICATE_FILE", file, "", "certificate chain, PEM")
+    tls_ca_file: Path | None = setting(
+        "KONTOR_TLS_CA_FILE", file, "", "other services, which TLS is spoken with, must show a certificate of one, PEM"
+    )
+    tls_certificate_file: Path | None = setting(
+        "KONTOR_TLS_CERTIFICATE_FILE", file, "", "certificate chain, shown to callers and to other services, PEM"
+    )
     tls_key_file: Path | None = setting("KONTOR_TLS_KEY_FILE", file, "", "private key of the certificate, PEM")
     tls_client_ca_file: Path | None = setting(
         "KONTOR_TLS_CLIENT_CA_FILE", file, "", "clients must show a certificate of one of these, PEM"
@@ -276,7 +302,24 @@ class Settings:
             yield "KONTOR_TLS_CLIENT_CA_FILE: needs KONTOR_TLS_CERTIFICATE_FILE"
         if self.tls_principals_file and not self.tls_client_ca_file:
             yield "KONTOR_TLS_PRINCIPALS_FILE: needs KONTOR_TLS_CLIENT_CA_FILE"
+        if (self.amqp_certificate_file is None) != (self.amqp_key_file is None):
+            yield "KONTOR_AMQP_CERTIFICATE_FILE and KONTOR_AMQP_KEY_FILE: set both or none"
         if self.jwks_url and self.jwks_file:
             yield "KONTOR_JWKS_URL and KONTOR_JWKS_FILE: set one of them"
-        if not (self.tls_certificate_file or self.plaintext or is_loopback(self.listen)):
+        if not self.plaintext:
+            yield from self._in_plain_text()
+
+    def _in_plain_text(self) -> Iterator[str]:
+        """Say what would cross the network without TLS."""
+        if not (self.tls_certificate_file or is_loopback(self.listen)):
             yield f"KONTOR_LISTEN: {self.listen} needs TLS (KONTOR_TLS_CERTIFICATE_FILE), or KONTOR_PLAINTEXT=true"
+        for name, target in self.peers.items():
+            if not (self.tls_ca_file or is_loopback_target(target)):
+                yield f"KONTOR_PEERS: {name}={target} needs TLS (KONTOR_TLS_CA_FILE), or KONTOR_PLAINTEXT=true"
+        broker = urlsplit(self.amqp_url)
+        if broker.scheme == "amqp" and not is_loopback(f"{broker.hostname}:{broker.port}"):
+            yield "KONTOR_AMQP_URL: needs amqps, or KONTOR_PLAINTEXT=true"
+        for name, location in (("KONTOR_TOKEN_URL", self.token_url), ("KONTOR_JWKS_URL", self.jwks_url)):
+            parts = urlsplit(location)
+            if parts.scheme == "http" and not is_loopback(f"{parts.hostname}:{parts.port}"):
+                yield f"{name}: {location} needs https, or KONTOR_PLAINTEXT=true"

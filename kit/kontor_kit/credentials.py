@@ -9,10 +9,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus
 
 from kontor_kit.errors import Unavailable
+from kontor_kit.tls import web_context
 
 _TIMEOUT: Final = 5.0
 _MARGIN: Final = 30.0
@@ -23,8 +25,15 @@ class ClientToken:
     """Gives an access token, and gets a new one shortly before it expires. Safe for threads."""
 
     def __init__(
-        self, token_url: str, client_id: str, client_secret: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        token_url: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        ca: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ca` (PEM) has authorities for the server's certificate, beside those of the system."""
         pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}".encode()
         self._request = urllib.request.Request(  # noqa: S310  # the configuration allows http and https
             token_url,
@@ -32,7 +41,9 @@ class ClientToken:
             headers={"authorization": f"Basic {base64.b64encode(pair).decode()}"},
         )
         # Identity is a neighbour: a proxy for the outside world, set in the environment, is not for it.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=web_context(ca))
+        )
         self._clock = clock
         self._lock = threading.Lock()
         self._token = ""

@@ -9,18 +9,17 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import grpc
 from google.protobuf.descriptor import Descriptor
 
 from kontor_kit.calls import Call
-from kontor_kit.clients import connect
+from kontor_kit.clients import Peers
 from kontor_kit.errors import InvalidArgument, Unavailable, Violation
 from kontor_kit.ids import parse_name
 from kontor_kit.mapping import pattern_of, reference_type
-from kontor_kit.tls import ClientTls
 
 DEADLINE: Final = 0.2
 _REMEMBERED_SECONDS: Final = 60.0
@@ -55,13 +54,11 @@ def foreign_fields(descriptor: Descriptor) -> list[Foreign]:
 
 
 class References:
-    """Asks other services; `peers` are their addresses by short name. Safe for threads."""
+    """Asks other services. Safe for threads."""
 
-    def __init__(self, peers: Mapping[str, str], tls: ClientTls | None = None) -> None:
+    def __init__(self, peers: Peers) -> None:
         self._peers = peers
-        self._tls = tls
         self._lock = threading.Lock()
-        self._channels: dict[str, grpc.Channel] = {}
         self._remembered: dict[tuple[uuid.UUID, str], float] = {}
 
     def check(self, call: Call, foreign: Foreign, names: Iterable[str]) -> list[Violation]:
@@ -90,18 +87,11 @@ class References:
                 self._remembered[principal.tenant_id, name] = time.monotonic() + _REMEMBERED_SECONDS
         return violations
 
-    def close(self) -> None:
-        """Close the channels."""
-        with self._lock:
-            for channel in self._channels.values():
-                channel.close()
-            self._channels.clear()
-
     def _is_remembered(self, tenant_id: uuid.UUID, name: str) -> bool:
         return self._remembered.get((tenant_id, name), 0.0) > time.monotonic()
 
     def _exists(self, call: Call, foreign: Foreign, name: str) -> bool:
-        channel = self._channel(foreign.service)
+        channel = self._peers.channel(foreign.service)
         # Every Get request has the name as its field 1, and a name is short: two bytes go before it.
         ask = channel.unary_unary(
             foreign.method, lambda text: bytes((0x0A, len(text))) + text.encode(), lambda data: data
@@ -113,12 +103,3 @@ class References:
                 return False
             raise Unavailable(f"{foreign.service} cannot be asked for {name}; repeat later") from error
         return True
-
-    def _channel(self, service: str) -> grpc.Channel:
-        with self._lock:
-            channel = self._channels.get(service)
-            if channel is None:
-                if service not in self._peers:
-                    raise Unavailable(f"it is not configured where {service} answers", reason="PEER_NOT_CONFIGURED")
-                channel = self._channels[service] = connect(self._peers[service], tls=self._tls)
-        return channel

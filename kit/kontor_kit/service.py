@@ -118,5 +118,5 @@ def verifier(service: Service, runtime: Runtime) -> Verifier:
     elif settings.jwks_file is not None:
         keys = FileKeys(settings.jwks_file)
     else:
-        keys = UrlKeys(settings.jwks_url)
+        keys = UrlKeys(settings.jwks_url, ca=settings.tls_ca_file)
     return TokenVerifier(settings.issuer, settings.audience, keys)

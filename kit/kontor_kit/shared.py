@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from kontor_kit.changes.pending import Changes
 from kontor_kit.checks import Checks
+from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType, Format
 from kontor_kit.db import Database
 from kontor_kit.definitions import Definitions
@@ -39,12 +40,12 @@ class Shared:
         *,
         database: Database,
         page_tokens: PageTokens,
-        peers: Mapping[str, str],
+        peers: Peers | None = None,
         formats: Mapping[FieldType, Format] | None = None,
     ) -> Shared:
         """Make it for the tables in `metadata`, which `tables.kit_tables` has added its own to.
 
-        `formats` bring the text of custom fields into form.
+        `peers` are asked for records that others own; `formats` bring the text of custom fields into form.
         """
         return cls(
             domain=domain,
@@ -54,5 +55,5 @@ class Shared:
             requests=Requests(metadata, page_tokens.derive("kontor request fingerprint 1")),
             changes=Changes(metadata),
             definitions=Definitions(metadata, formats),
-            references=References(peers),
+            references=References(peers or Peers({})),
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
+from kontor_kit.config import Settings
 from kontor_kit.principals import Principal, parse_permissions
 
 logger = logging.getLogger(__name__)
@@ -89,10 +91,30 @@ class ClientTls:
     server_name: str = ""
     """The name expected in the server's certificate where it is another than the address."""
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Return how a service speaks with others; None for plain text."""
+        if settings.tls_ca_file is None:
+            return None
+        return cls(ca=settings.tls_ca_file, certificate=settings.tls_certificate_file, key=settings.tls_key_file)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are there."""
+        return tuple(path for path in (self.ca, self.certificate, self.key) if path)
+
 
 def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
     """Return credentials for a channel."""
     return grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.certificate))
+
+
+def web_context(ca: Path | None) -> ssl.SSLContext:
+    """Return how a client of HTTPS checks a server: by the authorities of the system, and those of `ca` (PEM)."""
+    context = ssl.create_default_context()
+    if ca is not None:
+        context.load_verify_locations(ca)
+    return context
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -18,7 +18,7 @@ from joserfc.jwk import GuestProtocol, Key, KeySet
 
 from kontor_kit.errors import Unauthenticated, Unavailable
 from kontor_kit.principals import Principal, parse_permissions
-from kontor_kit.tls import Watched
+from kontor_kit.tls import Watched, web_context
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +70,15 @@ class UrlKeys:
         *,
         max_age: float = 300.0,
         pause: float = 3.0,
+        ca: Path | None = None,
         fetch: Callable[[str], bytes] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`ca` (PEM) has authorities for the server's certificate, beside those of the system."""
         self._url = url
         self._max_age = max_age
         self._pause = pause
-        self._fetch = fetch or _fetch
+        self._fetch = fetch or _fetching(ca)
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: dict[str, Key] | None = None
@@ -111,12 +113,18 @@ class UrlKeys:
             logger.warning("keys cannot be fetched", extra={"url": self._url, "reason": str(error)})
 
 
-def _fetch(url: str) -> bytes:
+def _fetching(ca: Path | None) -> Callable[[str], bytes]:
     # Identity is a neighbour: a proxy for the outside world, set in the environment, is not for it.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(url, timeout=2.0) as response:
-        body: bytes = response.read(1 << 20)
-        return body
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=web_context(ca))
+    )
+
+    def fetch(url: str) -> bytes:
+        with direct.open(url, timeout=2.0) as response:
+            body: bytes = response.read(1 << 20)
+            return body
+
+    return fetch
 
 
 def _parse(document: bytes) -> dict[str, Key]:

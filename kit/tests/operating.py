@@ -14,6 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from kit.tests import widgets
 from kontor.operations.v1 import operation_pb2
+from kontor_kit.clients import Peers
 from kontor_kit.db import Database, Statement
 from kontor_kit.errors import FailedPrecondition
 from kontor_kit.ids import uuid7
@@ -127,7 +128,7 @@ def service():
 
 def _servicers(runtime):
     shared = Shared.of(
-        DOMAIN, metadata, database=runtime.database, page_tokens=runtime.page_tokens(), peers=runtime.settings.peers
+        DOMAIN, metadata, database=runtime.database, page_tokens=runtime.page_tokens(), peers=Peers.of(runtime.settings)
     )
     return [Mill(shared), OperationServicer(FILE.services_by_name["OperationService"], shared)]
 

@@ -94,6 +94,40 @@ class TestProblems:
         assert len(problems({"KONTOR_TLS_CLIENT_CA_FILE": str(path)})) == 1
         assert len(problems({"KONTOR_TLS_PRINCIPALS_FILE": str(path)})) == 1
 
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "10.0.0.1:1",
+            "identity:50051",
+            "dns:///identity:50051",
+            "ipv4:127.0.0.1:1,10.0.0.1:1",
+            "localhost.example:1",
+            "xds:///localhost:1",
+        ],
+    )
+    def test_other_services_need_tls_unless_on_loopback(self, target, tmp_path):
+        peers = {"KONTOR_PEERS": f"sales=ipv4:127.0.0.1:1,127.0.0.2:1;contacts=localhost:1;identity={target}"}
+        assert problems(peers) == [
+            f"KONTOR_PEERS: identity={target} needs TLS (KONTOR_TLS_CA_FILE), or KONTOR_PLAINTEXT=true"
+        ]
+        path = tmp_path / "file"
+        path.touch()
+        assert Settings.load("contacts", {**peers, "KONTOR_TLS_CA_FILE": str(path)})
+        assert Settings.load("contacts", {**peers, "KONTOR_PLAINTEXT": "true"})
+
+    @pytest.mark.parametrize("target", ["[::1]:1", "ipv6:[::1]:1", "unix:/run/identity", "dns:///localhost:1"])
+    def test_services_on_loopback_need_no_tls(self, target):
+        assert Settings.load("contacts", {"KONTOR_PEERS": f"identity={target}"})
+
+    @pytest.mark.parametrize("name", ["KONTOR_TOKEN_URL", "KONTOR_JWKS_URL"])
+    def test_what_makes_trust_needs_tls_unless_on_loopback(self, name):
+        assert problems({name: "http://identity/x"}) == [
+            f"{name}: http://identity/x needs https, or KONTOR_PLAINTEXT=true"
+        ]
+        assert Settings.load("contacts", {name: "https://identity/x"})
+        assert Settings.load("contacts", {name: "http://127.0.0.1:8081/x"})
+        assert Settings.load("contacts", {name: "http://identity/x", "KONTOR_PLAINTEXT": "true"})
+
     def test_secret_given_twice_or_unreadable(self):
         twice = {"KONTOR_PAGE_TOKEN_KEY": KEY, "KONTOR_PAGE_TOKEN_KEY_FILE": "/f"}
         assert problems(twice) == [

@@ -10,12 +10,16 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
 from kit.tests.certificates import Authority
-from kit.tests.echo import Echo, EchoServicer, EchoStub, bearer
-from kontor_kit.calls import CallPath
-from kontor_kit.clients import connect
-from kontor_kit.principals import Scope
+from kit.tests.echo import SERVICE, Echo, EchoServicer, EchoStub, bearer
+from kontor_kit.calls import Call, CallPath, MethodSpec
+from kontor_kit.clients import Peers, connect
+from kontor_kit.config import Settings
+from kontor_kit.ids import uuid7
+from kontor_kit.principals import Principal, Scope
+from kontor_kit.references import Foreign, References
 from kontor_kit.testing import TENANT, USER, Signer, answer, serving
 from kontor_kit.tls import CertificatePrincipals, ClientTls
+from kontor_kit.tracing import start_span
 
 
 @pytest.fixture
@@ -61,6 +65,58 @@ class TestServerCertificate:
             assert "changed files cannot be used" in caplog.text
             key.write_bytes(new_key)
             assert presented_serial(server.port) == 2
+
+
+class TestPeers:
+    """What a service opens to others follows its settings."""
+
+    @pytest.fixture
+    def peer(self, authority, signer):
+        certificate, key = authority.issue("localhost")
+        changes = {"tls_certificate_file": certificate, "tls_key_file": key, "tls_client_ca_file": authority.path}
+        with serving([EchoServicer()], signer.verifier(), **changes) as server:
+            yield f"localhost:{server.port}"
+
+    def settings(self, peer, **files):
+        environ = {f"KONTOR_TLS_{name.upper()}_FILE": str(path) for name, path in files.items()}
+        return Settings.load("contacts", {"KONTOR_PEERS": f"echo={peer}", **environ})
+
+    def test_a_channel_to_another_service_checks_it_and_shows_the_own_certificate(self, peer, authority, signer):
+        certificate, key = authority.issue("contacts")
+        settings = self.settings(peer, ca=authority.path, certificate=certificate, key=key)
+        with connect(peer, token=signer.token(), tls=ClientTls.of(settings)) as channel:
+            assert EchoStub(channel).GetEcho(Echo(text="x")).text == "x"
+
+    def test_another_service_without_a_known_certificate_is_not_trusted(self, peer, signer, tmp_path):
+        (tmp_path / "other").mkdir()
+        other = Authority(tmp_path / "other")
+        certificate, key = other.issue("contacts")
+        settings = self.settings(peer, ca=other.path, certificate=certificate, key=key)
+        with connect(peer, tls=ClientTls.of(settings)) as channel, pytest.raises(grpc.RpcError) as caught:
+            EchoStub(channel).GetEcho(Echo(text="x"), timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    def test_plain_text_without_an_authority(self):
+        assert ClientTls.of(self.settings("localhost:1")) is None
+
+    def test_references_are_asked_over_tls_also_after_a_renewal(self, peer, authority, signer):
+        certificate, key = authority.issue("contacts")
+        peers = Peers({"echo": peer}, ClientTls(ca=authority.path, certificate=certificate, key=key))
+        references = References(peers)
+        call = Call(
+            MethodSpec.of(SERVICE.methods_by_name["GetEcho"]),
+            start_span("", ""),
+            principal=Principal(TENANT, USER, {}),
+            metadata={"authorization": f"Bearer {signer.token()}"},
+        )
+        foreign = Foreign("echo", False, "echo", f"/{SERVICE.full_name}/GetEcho", "echoes/{echo}")
+        for _ in range(2):
+            assert references.check(call, foreign, [f"echoes/{uuid7()}"]) == []
+            before = peers.channel("echo")
+            assert peers.channel("echo") is before
+            authority.issue("contacts")
+            assert peers.channel("echo") is not before
+        peers.close()
 
 
 class TestClientCertificate:

@@ -17,6 +17,7 @@ from grpc_tools import protoc
 from psycopg.types.json import Jsonb
 
 from kontor.type.v1 import external_id_pb2  # noqa: F401 - as above
+from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.ids import uuid7
@@ -131,7 +132,7 @@ def _servicers(runtime):
         metadata,
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
-        peers=runtime.settings.peers,
+        peers=Peers.of(runtime.settings),
     )
     return [Widgets(shared)]
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-import grpc
-
-from kontor_kit.clients import connect
+from kontor_kit.clients import Peers
 from kontor_kit.config import ConfigurationError
 from kontor_kit.credentials import ClientToken
 from kontor_kit.db import Database
@@ -31,14 +29,13 @@ def jobs(service: Service, runtime: Runtime, database: Database) -> Iterator[tup
     if missing:
         raise ConfigurationError([f"KONTOR_PEERS: does not say where {source} answers" for source in missing])
     token_url = settings.token_url or f"{settings.issuer.rstrip('/')}/oauth2/token"
-    token = ClientToken(token_url, settings.client_id, settings.client_secret)
-
-    def reach(source: str) -> grpc.Channel:
-        return connect(settings.peers[source], token=token)
-
+    token = ClientToken(token_url, settings.client_id, settings.client_secret, ca=settings.tls_ca_file)
+    peers = Peers.of(settings, token=token)
     inbox = Inbox(service.metadata, runtime.database, handlers)
     for source in handlers.services():
-        yield f"follow-{source}", Follower(source, inbox, handlers, reach).run
+        follower = Follower(source, inbox, handlers, peers.connect)
+        # What the broker brings is all but what came before the queue was there; the stream has it.
+        yield f"follow-{source}", follower.fill if settings.transport == "amqp" else follower.run
     worker = Worker(
         service.metadata,
         handlers,

@@ -16,6 +16,7 @@ from kontor_kit import normal_forms
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
+from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
@@ -59,7 +60,7 @@ def _shared(runtime: Runtime) -> Shared:
         metadata,
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
-        peers=runtime.settings.peers,
+        peers=Peers.of(runtime.settings),
         formats={
             FieldType.EMAIL: normal_forms.email,
             FieldType.PHONE: normal_forms.phone,

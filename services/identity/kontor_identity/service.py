@@ -115,7 +115,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
 
 
 def _shared(database: Database, page_tokens: PageTokens) -> Shared:
-    return Shared.of("identity.kontor", metadata, database=database, page_tokens=page_tokens, peers={})
+    return Shared.of("identity.kontor", metadata, database=database, page_tokens=page_tokens)
 
 
 def _ring(settings: IdentitySettings, database: Database) -> KeyRing:

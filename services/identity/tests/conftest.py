@@ -79,9 +79,7 @@ class Platform:
         self.system_database = Database(database.url("system"), name="test-system")
         for opened in (self.app_database, self.system_database):
             opened.open()
-        shared = Shared.of(
-            "identity.kontor", metadata, database=self.app_database, page_tokens=PageTokens(KEY), peers={}
-        )
+        shared = Shared.of("identity.kontor", metadata, database=self.app_database, page_tokens=PageTokens(KEY))
         users, known = Users(shared, hasher), known_permissions()
         founding = Founding(Roles(shared, known), users, users, known)
         self.commands = Commands(
