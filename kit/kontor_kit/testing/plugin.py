@@ -27,6 +27,9 @@ from kontor_kit.testing import Signer, postgres, rabbitmq
 from kontor_kit.testing.databases import Databases, ServiceDatabase
 from kontor_kit.testing.running import Peer, Running, running
 
+# Its assertions are to tell as much as those of a test.
+pytest.register_assert_rewrite("kontor_kit.testing.schema")
+
 Serve = Callable[..., Running]
 
 _missing = pytest.StashKey[str]()

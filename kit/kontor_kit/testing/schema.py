@@ -1,0 +1,123 @@
+"""What holds for the database of every service: tables as declared, held to the tenant, and the way there and back.
+
+    class TestDatabase(DatabaseChecks):
+        made = staticmethod(service)
+
+The fixture `server` is the running service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import autogenerate
+from alembic.migration import MigrationContext
+from psycopg import sql
+
+from kontor_kit import migrations
+from kontor_kit.service import Service
+
+_TABLES: Final = (
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+    " AND relnamespace = 'public'::regnamespace"
+)
+_INDEXES: Final = (
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    " AND NOT (SELECT relispartition FROM pg_class WHERE oid = tablename::regclass)"
+)
+_SEARCHES: Final = (
+    "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'search\\_%'"
+)
+WITHOUT_TENANT: Final = frozenset(
+    {
+        "change_log_state",
+        "change_relay",
+        "inbox_bindings",
+        "inbox_positions",
+        "inbox_sources",
+        "leases",
+    }
+)
+"""What is no tenant's: how far the log has come and was relayed, how far others were followed, and whose turn a job is."""
+ACROSS_TENANTS: Final = frozenset((
+    "alembic_version_pkc",
+    "change_log_pkey",
+    "change_log_state_pkey",
+    "change_pending_pkey",
+    "change_relay_pkey",
+    "inbox_bindings_pkey",
+    "inbox_dead",
+    "inbox_done",
+    "inbox_due",
+    "inbox_order",
+    "inbox_pkey",
+    "inbox_positions_pkey",
+    "inbox_sources_pkey",
+    "leases_pkey",
+    "operations_due",
+    "operations_ended",
+    "requests_create_time",
+))  # fmt: skip
+"""Indexes that begin with no tenant: of what is gone through in the order of all tenants, or dropped by its age."""
+
+
+class DatabaseChecks:
+    """The checks, as the tests of a class that derives from it."""
+
+    made: Callable[[], Service]
+    without_tenant: frozenset[str] = WITHOUT_TENANT
+    across_tenants: frozenset[str] = ACROSS_TENANTS
+
+    def test_migrations_make_the_tables_as_they_are_declared(self, server: Any) -> None:
+        """Alembic finds nothing to do; the partitions of the change log come and go with the months."""
+        metadata = self.made().metadata
+
+        def is_declared(item: Any, name: str | None, kind: str, reflected: bool, _: object) -> bool:
+            table = (name or "") if kind == "table" else getattr(getattr(item, "table", None), "name", "")
+            return not (reflected and table.startswith("change_log_") and table not in metadata.tables)
+
+        url = sa.make_url(server.database.url("owner")).set(drivername="postgresql+psycopg")
+        options = {"compare_type": True, "compare_server_default": True, "include_object": is_declared}
+        with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+            context = MigrationContext.configure(connection, opts=options)
+            assert autogenerate.compare_metadata(context, metadata) == []
+
+    def test_migrations_go_down_and_up_again_one_by_one(self, databases: Any) -> None:
+        """And end with the tables that are declared."""
+        service = self.made()
+        database = databases.empty(service)
+        assert service.migrations is not None
+        steps = sorted(path.name[:4] for path in service.migrations.glob("[0-9]*.py"))
+        for revision in (*steps, *["-1"] * len(steps), *steps):
+            migrations.migrate(database.settings(), service, revision)
+        with database.connect() as connection:
+            assert {name for (name,) in connection.execute(_TABLES)} == {*service.metadata.tables, "alembic_version"}
+
+    def test_every_table_is_held_to_the_tenant(self, server: Any) -> None:
+        """The app role sees nothing without a tenant, whatever way it looks."""
+        with server.database.connect("app") as app, server.database.connect() as superuser:
+            for table in self.made().metadata.tables.keys() - self.without_tenant:
+                [(secured,)] = superuser.execute(
+                    "SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass", [table]
+                )
+                assert secured, table
+                assert _count(app, sql.Identifier(table)) == 0, table
+            for (search,) in superuser.execute(_SEARCHES).fetchall():
+                assert _count(app, sql.SQL("{}('a', NULL, NULL, 10)").format(sql.Identifier(search))) == 0
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                app.execute("DELETE FROM alembic_version")
+
+    def test_every_index_begins_with_the_tenant(self, server: Any) -> None:
+        """So that tables can be distributed by it."""
+        with server.database.connect() as connection:
+            found = connection.execute(_INDEXES).fetchall()
+        assert {name for name, definition in found if "(tenant_id" not in definition} <= self.across_tenants
+
+
+def _count(connection: Any, source: sql.Composable) -> int:
+    [(found,)] = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(source)).fetchall()
+    return int(found)
