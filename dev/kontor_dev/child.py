@@ -1,4 +1,4 @@
-"""Starts programs that end with this process, and knows the user that PostgreSQL runs as."""
+"""Starts programs that end with this process, and knows the user that databases and brokers run as."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class User(NamedTuple):
     gid: int
 
 
-def ordinary_user(folder: Path) -> User | None:
-    """Returns who PostgreSQL is to run as: None for whoever we are, an existing ordinary user where we are root.
+def ordinary_user(name: str, folder: Path) -> User | None:
+    """Returns who a program is to run as: None for whoever we are, an existing ordinary user where we are root.
 
-    A cluster that is there already stays with its owner.
+    What is there in `folder` already stays with its owner; else it is the user `name`, or `nobody`.
     """
     if os.geteuid() != 0:
         return None
-    candidates: list[str | int] = ["postgres", "nobody"]
+    candidates: list[str | int] = [name, "nobody"]
     if folder.exists():
         candidates.insert(0, folder.stat().st_uid)
     for candidate in candidates:
@@ -41,7 +41,7 @@ def ordinary_user(folder: Path) -> User | None:
             continue
         if entry.pw_uid != 0:
             return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    raise Refused("PostgreSQL does not run as root, and there is neither a user `postgres` nor a user `nobody` here.")
+    raise Refused(f"`{name}` is not to run as root, and there is neither a user `{name}` nor a user `nobody` here.")
 
 
 def launch(

@@ -38,7 +38,7 @@ def add_group(groups: Any) -> None:
     status = _add(verbs, "status", _status, "tell what runs and how it is")
     status.add_argument("--json", action="store_true", help="an array of {name, service, role, pid, address, health}")
     restart = _add(verbs, "restart", _restart, "replace the processes of a service one by one")
-    restart.add_argument("service", metavar="SERVICE", help="for example contacts; also postgres or envoy")
+    restart.add_argument("service", metavar="SERVICE", help="for example contacts; also postgres, rabbitmq or envoy")
     token = _add(verbs, "token", _token, "print a bearer token that is good for 12 hours")
     token.add_argument("--tenant", default="demo", metavar="SLUG", help="the tenant (default: demo)")
     token.add_argument("--role", default="admin", metavar="ROLE", help="the role (default: admin, which may do all)")
@@ -48,7 +48,9 @@ def add_group(groups: Any) -> None:
     psql.add_argument("--as", dest="role", default="owner", choices=("owner", "app", "system"), help="default: owner")
     psql.epilog = "What stands behind -- goes to psql: kontor dev psql contacts -- -c 'SELECT 1'"
     url = _add(verbs, "url", _url, "print the address of a service")
-    url.add_argument("service", metavar="SERVICE", help="for example contacts (gRPC, host:port); gateway (http)")
+    url.add_argument(
+        "service", metavar="SERVICE", help="for example contacts (gRPC, host:port); gateway (http), rabbitmq (amqp)"
+    )
 
 
 def _add(verbs: Any, name: str, run: Any, sentence: str) -> argparse.ArgumentParser:
@@ -76,19 +78,24 @@ def _add_up(verbs: Any) -> None:
         "--transport",
         choices=("stream", "amqp"),
         default="stream",
-        help="how services follow each other's changes (default: stream, the services' own)",
+        help="how services follow each other's changes: directly, or over RabbitMQ (default: stream)",
     )
-    up.add_argument("--amqp-url", metavar="URL", help="the broker, for --transport amqp")
+    up.add_argument(
+        "--amqp-url", default="", metavar="URL", help="the broker, for --transport amqp (default: one of its own)"
+    )
 
 
 def _up(arguments: Namespace) -> int:
     from kontor_dev import up
 
-    if arguments.transport == "amqp" or arguments.amqp_url:
-        raise WrongUsage("RabbitMQ as transport is not built yet; leave --transport and --amqp-url away.")
+    if arguments.amqp_url and arguments.transport != "amqp":
+        raise WrongUsage("--amqp-url is for --transport amqp.")
+    if arguments.amqp_url and not arguments.amqp_url.startswith(("amqp://", "amqps://")):
+        raise WrongUsage("--amqp-url must begin with amqp:// or amqps://.")
     if arguments.replicas < 1:
         raise WrongUsage("--replicas must be 1 or more.")
-    return up.up(up.Options(arguments.data, arguments.port, arguments.replicas, arguments.demo))
+    given = ("data", "port", "replicas", "demo", "transport", "amqp_url")
+    return up.up(up.Options(**{name: getattr(arguments, name) for name in given}))
 
 
 def _status(arguments: Namespace) -> int:
@@ -139,11 +146,16 @@ def _psql(arguments: Namespace) -> int:
 
 
 def _url(arguments: Namespace) -> int:
-    state = DataFolder(arguments.data).running()
+    data = DataFolder(arguments.data)
+    state = data.running()
     if arguments.service in ("gateway", "envoy"):
         print(state["url"])
     elif arguments.service == "postgres":
         print(f"127.0.0.1:{state['database_port']}")
+    elif arguments.service == "rabbitmq" and "broker_port" in state:
+        from kontor_dev import rabbitmq
+
+        print(rabbitmq.url(data, state["broker_port"]))
     else:
         print(_known(state, arguments.service))
     return 0

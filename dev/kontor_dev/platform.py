@@ -11,6 +11,8 @@ from kontor_dev.data import DataFolder
 from kontor_dev.ports import free_ports
 from kontor_dev.postgres import MAX_CONNECTIONS
 
+RECEIVE = "receive"
+"""The role that takes other services' events from the broker."""
 # Left for migrations, `kontor dev psql` and the superuser.
 SPARE_CONNECTIONS = 40
 LARGEST_POOL = 16
@@ -20,6 +22,9 @@ DRAIN_SECONDS = 4
 # and believes the second answer. Where there is no other replica, this would only take time.
 DRAIN_DELAY_SECONDS = 4.5
 TUNABLE = (
+    "KONTOR_AMQP_CA_FILE",
+    "KONTOR_AMQP_CERTIFICATE_FILE",
+    "KONTOR_AMQP_KEY_FILE",
     "KONTOR_DATABASE_POOL_SIZE",
     "KONTOR_DEFAULT_DEADLINE_SECONDS",
     "KONTOR_LOG_FORMAT",
@@ -71,8 +76,8 @@ class Process:
 
     @property
     def address(self) -> str:
-        """Where it answers gRPC."""
-        return f"127.0.0.1:{self.port}"
+        """Where it answers: gRPC, or HTTP where no gRPC runs in it."""
+        return f"127.0.0.1:{self.metrics_port if self.role == RECEIVE else self.port}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Plan:
     database_port: int
     admin_port: int
     """Where Envoy tells about itself."""
+    broker_port: int
+    distribution_port: int
+    """Of the broker too: where its own tools would reach it."""
 
     def serving(self, service: str) -> list[Process]:
         """Returns the replicas that answer a service's calls."""
@@ -91,7 +99,7 @@ class Plan:
     def settings(self, process: Process, issuer: str) -> dict[str, str]:
         """Returns the part of a process's environment that follows from the plan."""
         settings = {
-            "KONTOR_LISTEN": process.address,
+            "KONTOR_LISTEN": f"127.0.0.1:{process.port}",
             "KONTOR_METRICS_LISTEN": f"127.0.0.1:{process.metrics_port}",
             "KONTOR_DATABASE_POOL_SIZE": str(pool_size(len(self.processes))),
             "KONTOR_PEERS": self.peers(),
@@ -113,17 +121,17 @@ class Plan:
         return {"KONTOR_ISSUER": issuer} | ({"KONTOR_JWKS_URL": keys[0]} if keys else {})
 
 
-def plan(services: tuple[Service, ...], replicas: int) -> Plan:
+def plan(services: tuple[Service, ...], replicas: int, transport: str = "stream") -> Plan:
     """Says which processes are to run, and finds them free ports."""
     wanted = [
         (f"{service.name}-{role}-{number}", service, role)
         for service in services
-        for role in service.roles
+        for role in (*service.roles, *([RECEIVE] if service.follows and transport == "amqp" else []))
         for number in range(1, (replicas if role == "serve" else 1) + 1)
     ]
-    ports = iter(free_ports(3 * len(wanted) + 2))
+    ports = iter(free_ports(3 * len(wanted) + 4))
     processes = tuple(Process(*entry, next(ports), next(ports), next(ports)) for entry in wanted)
-    return Plan(processes, database_port=next(ports), admin_port=next(ports))
+    return Plan(processes, *ports)
 
 
 def named(name: str) -> Service:

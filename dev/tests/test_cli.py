@@ -3,6 +3,7 @@
 import pytest
 
 from kontor_dev import cli
+from kontor_kit.testing import rabbitmq
 
 
 class TestCommandLine:
@@ -19,10 +20,26 @@ class TestCommandLine:
         text = capsys.readouterr().out
         assert all(command in text for command in ("up", "status", "restart", "token", "psql", "url"))
 
-    @pytest.mark.parametrize("more", [["--transport", "amqp"], ["--amqp-url", "amqp://127.0.0.1"]])
-    def test_rabbitmq_is_refused_until_it_is_built(self, more, tmp_path, capsys):
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            (["--amqp-url", "amqp://127.0.0.1"], "is for --transport amqp"),
+            (["--transport", "amqp", "--amqp-url", "http://127.0.0.1"], "must begin with amqp://"),
+        ],
+    )
+    def test_a_broker_that_is_no_use_is_refused(self, more, said, tmp_path, capsys):
         assert cli.main(["dev", "up", "--data", str(tmp_path / "data"), *more]) == 2
-        assert "not built yet" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "data").exists()
+
+    def test_without_an_installed_rabbitmq_it_says_what_helps(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(rabbitmq, "_PACKAGED", tmp_path / "none")
+        monkeypatch.setattr(rabbitmq, "_FOLDERS", ())
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert cli.main(["dev", "up", "--data", str(tmp_path / "data"), "--transport", "amqp"]) == 1
+        said = capsys.readouterr().err
+        assert "apt install rabbitmq-server" in said
+        assert "--amqp-url" in said
         assert not (tmp_path / "data").exists()
 
     def test_events_of_a_service_say_so_when_nothing_runs(self, tmp_path, capsys):

@@ -19,9 +19,19 @@ class TestPlan:
             "beta-work-1",
         ]
 
+    def test_over_a_broker_who_follows_others_receives_once(self):
+        services = (Service("alpha"), Service("beta", follows=True))
+        found = plan(services, 2, "amqp").processes
+        assert [process.name for process in found if process.role == "receive"] == ["beta-receive-1"]
+        assert [process.role for process in plan(services, 1).processes] == ["serve", "work"] * 2
+
+    def test_who_receives_answers_http_only(self):
+        (*_, process) = plan((Service("beta", follows=True),), 1, "amqp").processes
+        assert process.address == f"127.0.0.1:{process.metrics_port}"
+
     def test_no_port_is_given_twice(self):
-        found = plan(SERVICES, 3)
-        ports = [found.database_port, found.admin_port]
+        found = plan(SERVICES, 3, "amqp")
+        ports = [found.database_port, found.admin_port, found.broker_port, found.distribution_port]
         ports += [
             port for process in found.processes for port in (process.port, process.metrics_port, process.http_port)
         ]

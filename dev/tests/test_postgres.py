@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from kontor_dev import databases, postgres
+from kontor_dev import databases, homes, postgres
 from kontor_dev.child import can_enter, ordinary_user
 from kontor_dev.data import DataFolder
 from kontor_dev.platform import database_url
@@ -98,7 +98,7 @@ class TestRoot:
         cluster = postgres.prepare(data)
         assert cluster.user is not None
         assert cluster.user.uid == cluster.folder.stat().st_uid != 0
-        assert ordinary_user(cluster.folder) == cluster.user
+        assert ordinary_user("postgres", cluster.folder) == cluster.user
 
     def test_a_closed_folder_stays_closed_and_the_cluster_lies_elsewhere(self, tmp_path, running):
         closed = tmp_path / "closed"
@@ -116,10 +116,10 @@ class TestRoot:
         data = DataFolder(tmp_path / "data")
         data.create()
         cluster = postgres.prepare(data)
-        postgres.sweep()
+        homes.sweep()
         assert cluster.folder.exists()
         data.path.rename(tmp_path / "gone")
-        postgres.sweep()
+        homes.sweep()
         assert not cluster.folder.parent.exists()
 
     def test_programs_in_a_closed_folder_are_copied_to_where_they_can_be_run(self, tmp_path, monkeypatch):
@@ -137,4 +137,4 @@ class TestRoot:
         assert cluster.programs.is_relative_to(data.state()["outside"])
         assert (cluster.folder / "PG_VERSION").exists()
         data.path.rename(tmp_path / "gone")
-        postgres.sweep()
+        homes.sweep()

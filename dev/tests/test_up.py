@@ -99,6 +99,15 @@ class TestUp:
         assert run.end() == 0
         assert "ready" not in run.said
 
+    def test_over_a_given_broker_who_follows_receives_from_it_and_none_is_started(self, folder, run_up, kontor, status):
+        run = run_up(folder / "data", 1, "amqp://broker.test")
+        run.await_line("ready: ")
+        rows = status(folder / "data")
+        assert list(rows) == ["postgres", "alpha-serve-1", "alpha-work-1", "alpha-receive-1", "envoy"]
+        assert {row["health"] for row in rows.values()} == {"SERVING"}
+        assert "broker.test" not in (folder / "data" / "state.json").read_text()
+        assert kontor("dev", "url", "rabbitmq", "--data", folder / "data").returncode == 1
+
     def test_an_ordinary_user_needs_no_root(self, folder, run_up):
         if os.geteuid() != 0:
             pytest.skip("the other tests run as an ordinary user already")

@@ -26,8 +26,11 @@ def gateway(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
 
 
 if __name__ == "__main__":
-    folder, replicas = sys.argv[1:]
+    folder, replicas, *broker = sys.argv[1:]
+    options = Options(Path(folder), 0, int(replicas), demo=False)
+    if broker:
+        options = options._replace(transport="amqp", amqp_url=broker[0])
     try:
-        sys.exit(up(Options(Path(folder), 0, int(replicas), demo=False), (Service("alpha"),), gateway))
+        sys.exit(up(options, (Service("alpha", follows=True),), gateway))
     except Refused as error:
         sys.exit(str(error))

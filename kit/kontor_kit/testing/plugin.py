@@ -102,13 +102,18 @@ def databases(postgres_url: str) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[rabbitmq.Server]:
+def rabbitmq_installed() -> None:
+    """That there is a RabbitMQ on this machine, for who starts it otherwise."""
+    try:
+        rabbitmq.installed()
+    except rabbitmq.RabbitMissing as error:
+        _go_without(str(error))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(rabbitmq_installed: None) -> Iterator[rabbitmq.Server]:  # noqa: ARG001  # for its effect
     """A RabbitMQ, which a test may stop, kill and start; where it does not run when the test ends, it is started."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(rabbitmq.running())
-        except rabbitmq.RabbitMissing as error:
-            _go_without(str(error))
+    with rabbitmq.running() as server:
         yield server
 
 

@@ -62,6 +62,11 @@ def installed() -> Path:
     return Path(script)
 
 
+def url_of(port: int, password: str, host: str = HOST) -> str:
+    """Return where a virtual host of a broker on `port` is reached."""
+    return f"amqp://{USER}:{password}@127.0.0.1:{port}/{host}"
+
+
 @dataclass(frozen=True)
 class Node:
     """A broker that can be run: where its data lies, where it listens, and its password, which is of letters."""
@@ -74,11 +79,7 @@ class Node:
     @property
     def url(self) -> str:
         """Where it is reached, on its first virtual host."""
-        return self.url_of(HOST)
-
-    def url_of(self, host: str) -> str:
-        """Return where a virtual host is reached."""
-        return f"amqp://{USER}:{self.password}@127.0.0.1:{self.port}/{host}"
+        return url_of(self.port, self.password)
 
     def command(self) -> tuple[str, ...]:
         """Return the command that runs it in the foreground; SIGTERM stops it in order. Raises RabbitMissing."""
@@ -117,11 +118,13 @@ class Node:
         if not cookie.exists():
             files[cookie.name] = secrets.token_hex(20)
         for name, text in files.items():
-            with os.fdopen(os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            # Never through a link that the user may have laid there.
+            (self.folder / name).unlink(missing_ok=True)
+            with os.fdopen(os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
         if user is not None:
             for path in (self.folder, *(self.folder / name for name in files)):
-                os.chown(path, user, user if group is None else group)
+                os.chown(path, user, user if group is None else group, follow_symlinks=False)
 
     def accepts(self) -> bool:
         """Tell whether it serves, which it does when it listens."""
@@ -194,7 +197,7 @@ class Server:
         add = f"rabbit_vhost:add({named}, {user}), rabbit_auth_backend_internal:set_permissions({rights})"
         self.node.evaluate(add, self._user)
         try:
-            yield self.node.url_of(name)
+            yield url_of(self.node.port, self.node.password, name)
         finally:
             if not self.is_alive():
                 self.stop()
@@ -207,7 +210,8 @@ def running() -> Iterator[Server]:
     """Yield a server that ends with the block, or with this process. Raises RabbitMissing."""
     installed()
     folder, user = Path(tempfile.mkdtemp(prefix="kontor-test-rabbitmq-")), ordinary_user()
-    node = Node(folder, *free_ports(2), password=secrets.token_hex(20))
+    port, distribution_port = free_ports(2)
+    node = Node(folder, port, distribution_port, secrets.token_hex(20))
     node.furnish(user)
     server = Server(node, user)
     try:
