@@ -15,6 +15,7 @@ from kontor_contacts.address_statuses import rules as address_statuses
 from kontor_contacts.affiliations import rules as affiliations
 from kontor_contacts.custom_field_definitions import rules as definitions
 from kontor_contacts.saved_views import rules as saved_views
+from kontor_kit.catalogue import collections_with
 
 Option = CustomFieldDefinition.Option
 
@@ -56,6 +57,12 @@ class TestDefinition:
     @pytest.mark.parametrize("options", [[], [Option(value="a", retired=True)]])
     def test_one_must_be_offered(self, options: list) -> None:
         assert paths(definitions.check_options("MULTI_ENUM", options, [])) == ["options"]
+
+    def test_only_for_collections_with_custom_fields(self) -> None:
+        having = collections_with("custom_fields")
+        assert {"accounts", "contacts", "affiliations", "products"} <= having
+        assert definitions.check_collection("products", having) == []
+        assert paths(definitions.check_collection("savedViews", having)) == ["resource_type"]
 
     def test_not_twice_and_not_removed(self) -> None:
         before = [Option(value="a"), Option(value="b")]
