@@ -2,8 +2,8 @@
 
     Saga("open_branch", [Step("order", order, cancel_order), Step("announce", announce)], request=OpenBranchRequest)
 
-A saga is an operation, and its checkpoint is the saga's state. A step may run more than once: its calls carry
-`StepWork.request_id`, the same each time, so that the other service does them once; what it writes here goes through
+A saga is an operation, and its checkpoint is the saga's state. A step may run more than once: what it has others do by
+`StepWork.call` bears the same request id each time, so that they do it once; what it writes here goes through
 `StepWork.tx`, which commits together with the mark that the step is done. A step that is refused, or fails ATTEMPTS times
 for an unknown reason, turns the saga around; one that is unavailable is tried until it is there.
 
@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
@@ -59,10 +60,12 @@ class StepWork:
             self._tx = self._stack.enter_context(self.work.write())
         return self._tx
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What a call to another service carries."""
-        return (("idempotency-key", self.request_id),)
+    def call(self, method: MethodDescriptor, request: Message) -> Any:
+        """Call a method of another service on behalf of who started the saga, and return the answer.
+
+        For one write in a step: a second one would bear the same request id. Raises as `Work.call` does.
+        """
+        return self.work.call(method, request, request_id=self.request_id)
 
 
 Act = Callable[[StepWork], Any]

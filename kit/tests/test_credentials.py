@@ -22,13 +22,13 @@ def endpoint():
             self.send_response(server.status)
             self.end_headers()
             token = {"access_token": f"token {len(server.asked)}", "expires_in": server.lifetime}
-            self.wfile.write(json.dumps(token).encode())
+            self.wfile.write(json.dumps(token if server.status == 200 else server.refusal).encode())
 
         def log_message(self, *_):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    server.asked, server.status, server.lifetime = [], 200, 600
+    server.asked, server.status, server.refusal, server.lifetime = [], 200, {"error": "invalid_client"}, 600
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_port}/oauth2/token"

@@ -185,11 +185,6 @@ class TestOutcomes:
         assert results == {"s0": {"by": "do 0"}}
         assert request_id.endswith("/look")
 
-    def test_calls_carry_the_request_id(self, finish):
-        seen = []
-        assert finish(saga_of([Step("look", lambda given: seen.append(given.metadata))])) == SUCCEEDED
-        assert [name for ((name, _),) in seen] == ["idempotency-key"]
-
     def test_two_steps_of_one_name_are_refused(self):
         with pytest.raises(ValueError, match="one name"):
             saga_of([*World().steps([()]), *World().steps([()])])

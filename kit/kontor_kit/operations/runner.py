@@ -24,6 +24,7 @@ from psycopg_pool import PoolTimeout
 
 from kontor_kit.db import Database, Row, Statement
 from kontor_kit.jobs import Job, LeaseLost, Turn, every, holder
+from kontor_kit.operations.calling import Calls
 from kontor_kit.operations.work import (
     CANCELLED,
     FAILED,
@@ -91,7 +92,7 @@ class Runner:
     """Works on the operations of one service.
 
     `system` takes what is due over all tenants, `database` does the work as the app role, held to one of them; the
-    pool of `database` needs a connection for each worker. Kinds that this version does not know are left to others.
+    pool of `database` needs a connection for each worker. `calls` is what calls other services. Kinds that this version does not know are left to others.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Runner:
         system: Database,
         database: Database,
         service: Any = None,
+        calls: Calls | None = None,
         lease_seconds: float = LEASE_SECONDS,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
@@ -110,6 +112,7 @@ class Runner:
         self._system = system
         self._database = database
         self._service = service
+        self._calls = calls
         self._lease_seconds = lease_seconds
         self._first_pause = first_pause
 
@@ -156,6 +159,7 @@ class Runner:
             epoch=epoch,
             lease_seconds=self._lease_seconds,
             database=self._database,
+            calls=self._calls,
             stopping=stopping,
         )
 
@@ -245,7 +249,14 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
         return
     given = service.operations_use(runtime) if service.operations_use is not None else None
     domain = f"{service.name}.kontor"
-    runner = Runner(domain, service.operations, system=runtime.system, database=runtime.database, service=given)
+    runner = Runner(
+        domain,
+        service.operations,
+        system=runtime.system,
+        database=runtime.database,
+        service=given,
+        calls=Calls.of(runtime.settings),
+    )
     for number in range(_WORKERS):
         yield f"operations-{number + 1}", runner.run
     yield purge_operations.job(runtime.system)

@@ -17,12 +17,15 @@ from typing import Any, Final
 import grpc
 import orjson
 import sqlalchemy as sa
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from kontor_kit.db import Database, Statement, Transaction
+from kontor_kit.errors import Unavailable
 from kontor_kit.jobs import LeaseLost
+from kontor_kit.operations.calling import Calls
 from kontor_kit.statuses import as_business_error, explain
 from kontor_kit.tracing import Trace
 
@@ -138,6 +141,7 @@ class Work:
     epoch: int
     lease_seconds: float
     database: Database = field(repr=False)
+    calls: Calls | None = field(repr=False)
     stopping: threading.Event = field(repr=False)
     _saved: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
@@ -164,6 +168,17 @@ class Work:
         sent = {"checkpoint": orjson.dumps(checkpoint).decode(), "stage": stage, "done": done, "total": total}
         tx.defer(_SAVE, {**self._key, **sent})
         self._saved.append(checkpoint)
+
+    def call(self, method: MethodDescriptor, request: Message, *, request_id: str) -> Any:
+        """Call a method of another service on behalf of who started the operation, and return the answer.
+
+        The other service does what bears the same `request_id` once, so it must be the same after a crash. Raises
+        LeaseLost, grpc.RpcError, PermissionDenied and Unavailable; all but the first are fit to be raised on.
+        """
+        if self.calls is None:
+            raise Unavailable("KONTOR_CLIENT_ID is not set: no other service can be called", reason="NO_CREDENTIALS")
+        self.renew()
+        return self.calls(method, request, tenant_id=self.tenant_id, subject=self.subject, request_id=request_id)
 
     def renew(self) -> None:
         """Prolong the lease; for long stretches without a write. Raises LeaseLost."""

@@ -1,6 +1,4 @@
-"""Services of the platform as callers: each has a service account of the operators' tenant, which may follow the others
-and act on behalf of people.
-"""
+"""Services of the platform as callers: each has a service account, which may follow the others and act for people."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ REFRESH_TOKEN: Final = dt.timedelta(days=7)
 SESSION: Final = dt.timedelta(days=30)
 """How long somebody stays signed in at most."""
 
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a word of the standard
 """The grant (RFC 8693) by which a service of the platform acts on behalf of somebody after the request is over."""
 SUBJECT_TYPE: Final = "urn:kontor:token-type:subject"
 """The type of its subject token, `tenants/{tenant}/users/{user}`: a name that proves nothing; the client is trusted."""
