@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from google.api import resource_pb2
 from google.protobuf.descriptor import Descriptor, FileDescriptor
@@ -15,9 +15,11 @@ import kontor
 
 def resources() -> Iterator[Descriptor]:
     """Yield the messages of the platform that are resources."""
-    for module in pkgutil.walk_packages(kontor.__path__, "kontor."):
-        if module.name.endswith("_pb2"):
-            file: FileDescriptor = importlib.import_module(module.name).DESCRIPTOR
+    # The folders are no packages with a file of their own, so pkgutil does not go into them.
+    for root in map(Path, kontor.__path__):
+        for path in sorted(root.rglob("*_pb2.py")):
+            name = ".".join(("kontor", *path.relative_to(root).with_suffix("").parts))
+            file: FileDescriptor = importlib.import_module(name).DESCRIPTOR
             for message in file.message_types_by_name.values():
                 if message.GetOptions().HasExtension(resource_pb2.resource):
                     yield message
