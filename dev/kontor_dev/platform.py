@@ -111,8 +111,8 @@ class Plan:
         return settings
 
     def peers(self) -> str:
-        """Returns where each service answers, all of its replicas, in the form of KONTOR_PEERS."""
-        names = dict.fromkeys(process.service.name for process in self.processes)
+        """Returns where each service that serves answers, all of its replicas, in the form of KONTOR_PEERS."""
+        names = dict.fromkeys(process.service.name for process in self.processes if process.role == "serve")
         return ";".join(f"{name}=ipv4:{','.join(p.address for p in self.serving(name))}" for name in names)
 
     def trust(self, issuer: str) -> dict[str, str]:

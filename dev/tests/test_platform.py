@@ -56,8 +56,8 @@ class TestPlan:
         assert delays(2) == ["4.5", "4.5", None]
 
     def test_everybody_knows_where_the_others_answer(self):
-        found = plan((Service("alpha"), Service("beta")), 2)
-        a1, a2, _, b1, b2, _ = (process.address for process in found.processes)
+        found = plan((Service("alpha"), Service("beta"), Service("idle", roles=("work",))), 2)
+        a1, a2, _, b1, b2, *_ = (process.address for process in found.processes)
         assert found.peers() == f"alpha=ipv4:{a1},{a2};beta=ipv4:{b1},{b2}"
 
     def test_all_pools_together_leave_room_on_the_server(self):
