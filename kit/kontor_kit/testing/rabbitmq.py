@@ -55,11 +55,20 @@ class RabbitMissing(Exception):
 
 def installed() -> Path:
     """Return the script that runs the server. Raises RabbitMissing."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_FOLDERS])
-    script = _PACKAGED if _PACKAGED.exists() else shutil.which("rabbitmq-server", path=path)
-    if script is None or shutil.which("erl", path=path) is None:
+    script = _PACKAGED if _PACKAGED.exists() else shutil.which("rabbitmq-server", path=_path())
+    if script is None or shutil.which("erl", path=_path()) is None:
         raise RabbitMissing(MISSING)
     return Path(script)
+
+
+def _path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), *_FOLDERS])
+
+
+def _erl_call() -> str:
+    """Return the program that speaks with Erlang; not all distributions lay it on the path."""
+    erlang = Path(shutil.which("erl", path=_path()) or "/").resolve().parents[1]
+    return str(next(erlang.glob("lib/erl_interface-*/bin/erl_call")))
 
 
 def url_of(port: int, password: str, host: str = HOST) -> str:
@@ -89,7 +98,7 @@ class Node:
         """Return the environment of the command: nothing of the installed server's own configuration counts."""
         folder = str(self.folder)
         return {
-            "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), *_FOLDERS]),
+            "PATH": _path(),
             "HOME": folder,
             "LC_ALL": "C.UTF-8",
             "RABBITMQ_NODENAME": _NODE,
@@ -137,7 +146,7 @@ class Node:
     def evaluate(self, expression: str, user: int | None) -> None:
         """Run an Erlang expression in the server, as only who knows its cookie can. Raises RuntimeError."""
         ended = subprocess.run(
-            ["erl_call", "-address", f"127.0.0.1:{self.distribution_port}", "-e"],
+            [_erl_call(), "-address", f"127.0.0.1:{self.distribution_port}", "-e"],
             input=f"{expression}.\n",
             env=self.environment(),
             cwd="/",
