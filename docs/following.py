@@ -21,6 +21,9 @@ import grpc
 from kontor.changes.v1 import change_pb2, stream_pb2
 from kontor.contacts.v1 import account_pb2, change_service_pb2_grpc
 
+# The token ended; somebody is away; the gateway broke off because the service died.
+PASSING = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
+
 
 def token(url: str) -> str:
     """Get an access token, which is good for some minutes; the stream ends when it does."""
@@ -44,8 +47,10 @@ def changes(url: str, target: str, position: str) -> Iterator[tuple[change_pb2.C
                 for answer in change_service_pb2_grpc.ChangeServiceStub(channel).Subscribe(request, metadata=metadata):
                     position = answer.position
                     yield (answer.change if answer.HasField("change") else None), position
+        except OSError:
+            pass  # The gateway is away, so that there is no token.
         except grpc.RpcError as error:
-            if error.code() not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE):
+            if error.code() not in PASSING:
                 raise
         time.sleep(1)
 

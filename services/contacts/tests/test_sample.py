@@ -1,14 +1,19 @@
 """The sample in docs: another department follows contacts."""
 
+import http.client
 import http.server
 import importlib.util
+import itertools
 import json
 import threading
 import time
+import urllib.error
 from pathlib import Path
 
+import grpc
 import pytest
 
+from kontor.changes.v1 import stream_pb2
 from kontor_contacts.service import service
 from kontor_contacts.tables import metadata
 from kontor_kit.changes.sequencer import Sequencer
@@ -106,3 +111,44 @@ def test_it_is_told_of_each_change_once_though_it_is_stopped_and_its_token_ends(
     assert take(1) == ["Account 3"]
     timer.join()
     system.close()
+
+
+class Died(grpc.RpcError):
+    """What a caller sees when something on the way died."""
+
+    def __init__(self, code):
+        self.code = lambda: code
+
+
+def test_it_goes_on_from_its_position_whatever_died_on_the_way(following, monkeypatch):
+    """Envoy resets the stream of a service that died, which gRPC calls INTERNAL; there is no token without a gateway."""
+    deaths = [
+        urllib.error.URLError("refused"),
+        Died(grpc.StatusCode.UNAVAILABLE),
+        http.client.RemoteDisconnected(),
+        Died(grpc.StatusCode.INTERNAL),
+    ]
+    asked = []
+
+    class Stub:
+        def __init__(self, channel):
+            pass
+
+        def Subscribe(self, request, metadata):  # noqa: N802  # as gRPC names it
+            asked.append(request.position)
+            yield stream_pb2.SubscribeResponse(position=f"{len(asked)}")
+            if deaths:
+                raise deaths.pop()
+
+    def token(url):
+        if len(deaths) % 2:
+            raise deaths.pop()
+        return "token"
+
+    monkeypatch.setattr(following.change_service_pb2_grpc, "ChangeServiceStub", Stub)
+    monkeypatch.setattr(following, "token", token)
+    monkeypatch.setattr(following.time, "sleep", lambda seconds: None)
+    told = following.changes("http://127.0.0.1:9", "127.0.0.1:9", "0")
+    assert [position for _, position in itertools.islice(told, 3)] == ["1", "2", "3"]
+    assert asked == ["0", "1", "2"]
+    assert deaths == []
