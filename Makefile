@@ -104,6 +104,10 @@ lock: $(VENV)/bootstrap.stamp ## Lock the dependencies anew (ARGS=--upgrade for 
 bench: setup ## Measure requests per second against the bare yardstick
 	$(BIN)/python tests/load/bench.py $(ARGS)
 
+.PHONY: faults
+faults: setup ## Kill processes at random under a load of writes; is anything lost or repeated?
+	$(BIN)/python -m tests.faults.run $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; the data in .kontor stays
 	rm -rf $(VENV) .build protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
@@ -118,10 +122,6 @@ charts: ## Lint and render the Helm charts
 .PHONY: demo
 demo: ## Play a working day on the running platform
 	@echo "make demo: there is no scripted day yet; make run starts with demo data already" >&2; exit 1
-
-.PHONY: faults
-faults: ## Run the tests that kill processes and cut connections
-	@echo "make faults: there are no fault tests yet; they come with the change log and the events" >&2; exit 1
 
 # What follows is made once and again only when what it is made of has changed.
 

@@ -21,11 +21,12 @@ STOP_SECONDS = 30
 
 
 class Instance:
-    """`kontor dev up` on the data folder `data`, with the arguments given."""
+    """`kontor dev up` on the data folder `data`, with the arguments given; `command` is what stands for `kontor`."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(self, data: Path, *arguments: str, command: tuple[str, ...] = ("-m", "kontor_dev")) -> None:
         self.data = data
-        self.arguments = arguments
+        self.arguments = ("dev", "up", "--port", "0", "--data", str(data), *arguments)
+        self._command = command
         self._log = data.with_name(f"{data.name}.said")
         self._process: subprocess.Popen[bytes] | None = None
         self._platform: Platform | None = None
@@ -40,7 +41,7 @@ class Instance:
         """Start the command and return at once; `options` are those of Popen."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*program, "-m", "kontor_dev", "dev", "up", "--port", "0", "--data", str(self.data), *self.arguments],
+                [*program, *self._command, *self.arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
