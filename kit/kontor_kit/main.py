@@ -1,4 +1,4 @@
-"""The command line of a service: `python -m kontor_<name> serve | work | migrate`."""
+"""The command line of a service: `python -m kontor_<name> serve | work | receive | migrate`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from prometheus_client import Gauge
 
 from kontor_kit import logs, requests
 from kontor_kit.changes import upkeep
+from kontor_kit.changes.positions import ALL_TENANTS, seal
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
 from kontor_kit.config import ConfigurationError, Settings
 from kontor_kit.db import Database
 from kontor_kit.inbox import running
 from kontor_kit.inbox import upkeep as inbox_upkeep
+from kontor_kit.inbox.events import Handlers
 from kontor_kit.metrics import Metrics
 from kontor_kit.operations import runner as operations
 from kontor_kit.operations import upkeep as operations_upkeep
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 _EPILOG = """\
 exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong arguments or configuration
 
-SIGTERM and SIGINT end serve and work in good order: health says NOT_SERVING, running calls get
+SIGTERM and SIGINT end serve, work and receive in good order: health says NOT_SERVING, running calls get
 KONTOR_DRAIN_SECONDS, then the process exits with 0.
 """
 
@@ -76,6 +78,13 @@ def _parser(name: str, service: Service, commands: Mapping[str, Command]) -> arg
 
 def _standard(service: Service) -> dict[str, Command]:
     keys = [] if service.keys else ["jwks_url|jwks_file"]
+    receives = {
+        "receive": Command(
+            help="take events of other services from the broker, for the transport amqp; answers HTTP only",
+            run=lambda settings, _: receive(service, settings),
+            need=["amqp_url", "system_database_url"],
+        )
+    }
     return {
         "serve": Command(
             help="answer calls",
@@ -87,6 +96,7 @@ def _standard(service: Service) -> dict[str, Command]:
             run=lambda settings, _: work(service, settings),
             need=[*("listen", "system_database_url"), *_needed(service)],
         ),
+        **(receives if service.handlers is not None else {}),
         "migrate": Command(
             help="bring the database to the state that this version needs",
             run=lambda settings, _: migrate(service, settings),
@@ -134,7 +144,7 @@ def work(service: Service, settings: Settings) -> int:
         call_path(service, runtime),
         [],
         checks={"database": runtime.database.is_reachable, "jobs": jobs.are_running},
-        parts=[jobs],
+        parts=[runtime.waker, jobs] if settings.transport == "amqp" else [jobs],
         closers=[database.close for database in databases],
     )
     server.start()
@@ -150,10 +160,42 @@ def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
     lag = Gauge(
         "kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry
     )
-    return [
+    jobs = [
         ("purge-requests", lambda stopping: requests.purge(runtime.database, stopping)),
         ("sequence-changes", Sequencer(service.metadata, runtime.database, lag).run),
     ]
+    return [*jobs, _relay(service, runtime)] if runtime.settings.transport == "amqp" else jobs
+
+
+def _relay(service: Service, runtime: Runtime) -> tuple[str, Job]:
+    """The job that tells the broker of the changes. Raises ConfigurationError."""
+    # Nothing of the broker is imported where there is none.
+    from kontor_kit.amqp.broker import connection  # noqa: PLC0415
+    from kontor_kit.amqp.relay import Relay  # noqa: PLC0415
+
+    settings = runtime.settings
+    missing = [name for name in ("amqp_url", "page_token_key") if not getattr(settings, name)]
+    if missing:
+        raise ConfigurationError([f"KONTOR_{name.upper()}: needed with KONTOR_TRANSPORT=amqp" for name in missing])
+    lag = Gauge("kontor_relay_lag_seconds", "Age of the oldest change not relayed.", registry=runtime.metrics.registry)
+    tokens, domain = runtime.page_tokens(), f"{service.name}.kontor"
+    relay = Relay(
+        service.metadata,
+        runtime.database,
+        service=service.name,
+        connect=lambda: connection(settings),
+        seal=lambda position: seal(tokens, domain, ALL_TENANTS, position),
+        waker=runtime.waker,
+        lag=lag,
+    )
+    return "relay-changes", relay.run
+
+
+def receive(service: Service, settings: Settings) -> int:
+    """Become the process that takes events from the broker; there is nothing of gRPC in it."""
+    from kontor_kit.amqp.starting import become_receiver  # noqa: PLC0415  # as with the relay
+
+    return become_receiver(settings.service, service.handlers or Handlers())
 
 
 def migrate(service: Service, settings: Settings) -> int:

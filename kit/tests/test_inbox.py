@@ -82,7 +82,7 @@ def consumer_database(databases):
 @pytest.fixture
 def inbox(consumer_database):
     made = Consumer(consumer_database)
-    made.run("TRUNCATE inbox, inbox_positions, effects")
+    made.run("TRUNCATE inbox, inbox_sources, effects")
     yield made
     made.close()
 
@@ -131,14 +131,14 @@ class TestReceiving:
         inbox.receive(first)
         drain(inbox.worker())
         assert inbox.effects() == [("things/a", 1)]
-        assert Inbox(metadata, inbox.system, plain_handlers()).position("elsewhere") == "p2"
+        assert Inbox(metadata, inbox.system, plain_handlers()).sources.state("elsewhere").position == "p2"
 
     def test_events_and_position_are_kept_together_or_not_at_all(self, inbox):
         bad = Event(uuid7(), TENANT, f"{KIND}.updated", "things/\0", 1, dt.datetime.now(dt.UTC), b"")
         with pytest.raises(psycopg.Error):
             inbox.receive(event(), bad, source="elsewhere", position="p1")
         assert inbox.states() == {}
-        assert Inbox(metadata, inbox.system, plain_handlers()).position("elsewhere") == ""
+        assert Inbox(metadata, inbox.system, plain_handlers()).sources.state("elsewhere").position == ""
 
 
 class TestHandling:

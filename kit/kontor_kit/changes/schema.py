@@ -3,6 +3,7 @@
 change_log         the changes in order, partitioned by month; nobody changes a row but to redact it
 change_log_state   one row: the last position, and which history of the database this is
 change_log_heads   the last digest of each tenant's chain
+change_relay      one row: how far the log was told to the broker, with the transport `amqp`
 change_log_seals   what is left of a partition that was dropped: where its chains stood
 """
 
@@ -63,6 +64,14 @@ def change_log_tables(metadata: sa.MetaData) -> None:
         sa.Column("digest", BYTEA, nullable=False),
         sa.Column("seal_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
+    sa.Table(
+        "change_relay",
+        metadata,
+        sa.Column("single", sa.Boolean, primary_key=True),
+        sa.Column("position", sa.BigInteger),
+        sa.Column("incarnation", sa.BigInteger),
+        sa.Column("run", KEY_TEXT),
+    )
 
 
 def create_change_log() -> None:
@@ -84,6 +93,23 @@ def drop_change_log() -> None:
     op.execute("DROP FUNCTION prepare_change_log(), drop_change_log(timestamptz)")
     for table in ("change_log_seals", "change_log_heads", "change_log_state", "change_log"):
         op.drop_table(table)
+
+
+def create_relay() -> None:
+    """Create the row that says how far the relay is, which it is not before it runs for the first time."""
+    op.execute(
+        "CREATE TABLE change_relay ("
+        'single boolean PRIMARY KEY CHECK (single), position bigint, incarnation bigint, run text COLLATE "C")'
+    )
+    op.execute("INSERT INTO change_relay VALUES (true)")
+    op.execute("ALTER TABLE change_relay ENABLE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY system ON change_relay TO {migrations.system_role()} USING (true)")
+    op.execute(f"GRANT SELECT, UPDATE ON change_relay TO {migrations.system_role()}")
+
+
+def drop_relay() -> None:
+    """Take back what `create_relay` did."""
+    op.drop_table("change_relay")
 
 
 _TABLES = """

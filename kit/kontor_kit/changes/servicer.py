@@ -14,11 +14,19 @@ from google.protobuf.descriptor import ServiceDescriptor
 from kontor.changes.v1 import history_pb2, stream_pb2
 from kontor_kit import pages
 from kontor_kit.calls import Behavior, Call
+from kontor_kit.changes.positions import position_arguments, seal
 from kontor_kit.changes.reader import ChangeLog, LogState
 from kontor_kit.changes.views import PlatformView, TenantView, View
 from kontor_kit.changes.waking import Waker
 from kontor_kit.db import Database, Transaction
-from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from kontor_kit.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
@@ -111,7 +119,8 @@ class ChangeServicer:
             if not request.position and request.start == _Start.START_SNAPSHOT:
                 yield from view.snapshot()
             yield self._heartbeat(view, position, state.incarnation)
-            yield from self._follow(call, view, position, state.incarnation)
+            end = state.position if request.until_end else None
+            yield from self._follow(call, view, position, state.incarnation, end=end)
 
     def _view(self, call: Call, request: Any) -> View:
         wanted = self._log.type_filter(request.types)
@@ -133,7 +142,8 @@ class ChangeServicer:
         if not request.position:
             return state.dropped if request.start == _Start.START_EARLIEST else state.position
         try:
-            incarnation, position = self._shared.page_tokens.open(request.position, self._arguments(view))
+            arguments = position_arguments(self._log.domain, view.name)
+            incarnation, position = self._shared.page_tokens.open(request.position, arguments)
         except InvalidArgument:
             raise InvalidArgument(("position", "is not a position that this service gave to this tenant")) from None
         if incarnation != state.incarnation or position > state.position:
@@ -149,7 +159,7 @@ class ChangeServicer:
             )
         return int(position)
 
-    def _follow(self, call: Call, view: View, position: int, incarnation: int) -> Iterator[Any]:
+    def _follow(self, call: Call, view: View, position: int, incarnation: int, *, end: int | None) -> Iterator[Any]:
         principal = principal_of(call)
         spoken = time.monotonic()
         while call.is_active() and not self._waker.is_stopping:
@@ -163,11 +173,17 @@ class ChangeServicer:
                 spoken = time.monotonic()
             if entries:
                 position = entries[-1].position
+            if end is not None and (position >= end or len(entries) < BATCH):
+                yield self._heartbeat(view, max(position, end), incarnation)
+                return
             if time.monotonic() - spoken >= HEARTBEAT_SECONDS:
                 yield self._heartbeat(view, position, incarnation)
                 spoken = time.monotonic()
             if len(entries) < BATCH:
                 self._waker.wait(mark, _SLOW_POLL_SECONDS)
+        if end is not None:
+            # Who asked for everything must not take this for the end of it.
+            raise Unavailable("the server stops; go on from the last position")
 
     def _heartbeat(self, view: View, position: int, incarnation: int) -> Any:
         return stream_pb2.SubscribeResponse(
@@ -175,10 +191,7 @@ class ChangeServicer:
         )
 
     def _sealed(self, view: View, position: int, incarnation: int) -> str:
-        return self._shared.page_tokens.seal(self._arguments(view), [incarnation, position])
-
-    def _arguments(self, view: View) -> tuple[str, ...]:
-        return ("changes", self._log.domain, view.name)
+        return seal(self._shared.page_tokens, self._log.domain, view.name, (incarnation, position))
 
 
 class _Counted:

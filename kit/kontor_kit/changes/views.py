@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from kontor.changes.v1 import stream_pb2
 from kontor_kit.calls import Call
+from kontor_kit.changes.positions import ALL_TENANTS
 from kontor_kit.changes.reader import SNAPSHOT, ChangeLog, Entry, LogState, Wanted
 from kontor_kit.db import Database
 from kontor_kit.principals import Principal, Scope
@@ -71,7 +72,7 @@ class TenantView:
 class PlatformView:
     """All tenants, for the platform's own services."""
 
-    name = "*"
+    name = ALL_TENANTS
 
     def __init__(self, log: ChangeLog, system: Database, wanted: Wanted) -> None:
         self._log, self._system, self._wanted = log, system, wanted

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,6 +45,11 @@ class Event:
         """Fill `empty`, a new message, with the record as it was after the event, and return it."""
         empty.ParseFromString(self.data)
         return empty
+
+
+def traceparent(trace_id: str | None, event_id: uuid.UUID) -> str:
+    """Return the `traceparent` under which an event continues the trace of the request that caused it."""
+    return f"00-{trace_id}-{event_id.hex[-16:]}-01" if trace_id else ""
 
 
 Handle = Callable[[Event, Any], bool | None]
@@ -83,6 +88,13 @@ class Handlers:
 
         return declare
 
+    @classmethod
+    def declared(cls, types: Mapping[str, Iterable[str]]) -> Handlers:
+        """Return handlers of which nothing is known but their names and types, for where they are not run."""
+        handlers = cls()
+        handlers._handlers = {name: Handler(name, frozenset(kinds), _cannot_run) for name, kinds in types.items()}
+        return handlers
+
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers.values())
 
@@ -99,6 +111,16 @@ class Handlers:
         wanted = {kind for handler in self for kind in handler.types if kind.split(".")[1] == service}
         return sorted(wanted)
 
+    def pairs_of(self, service: str) -> list[tuple[str, str]]:
+        """Return the handlers and the types they want of one service, each pair once."""
+        return sorted(
+            (handler.name, kind) for handler in self for kind in handler.types if kind.split(".")[1] == service
+        )
+
     def services(self) -> list[str]:
         """Return the short names of the services whose events are wanted."""
         return sorted({kind.split(".")[1] for handler in self for kind in handler.types})
+
+
+def _cannot_run(_event: Event, _work: Any) -> None:
+    raise NotImplementedError("what the handler does is not known here")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from kontor_kit.db import Database, Statement, Transaction
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.schema import WAITING
-from kontor_kit.tables import KEY_TEXT
+from kontor_kit.inbox.sources import Sources
 
 
 class Inbox:
@@ -21,7 +21,8 @@ class Inbox:
     def __init__(self, metadata: sa.MetaData, database: Database, handlers: Handlers) -> None:
         self._database = database
         self._handlers = handlers
-        inbox, positions = metadata.tables["inbox"], metadata.tables["inbox_positions"]
+        self.sources = Sources(metadata, database, handlers)
+        inbox = metadata.tables["inbox"]
         given = [
             column
             for column in inbox.c
@@ -29,31 +30,26 @@ class Inbox:
         ]
         values: dict[str, Any] = {column.name: sa.bindparam(column.name, type_=column.type) for column in given}
         self._insert = Statement(insert(inbox).values(**values, state=WAITING, attempts=0).on_conflict_do_nothing())
-        source = sa.bindparam("source", type_=KEY_TEXT)
-        self._position = Statement(sa.select(positions.c.position).where(positions.c.source == source))
-        move = insert(positions).values(source=source, position=sa.bindparam("position", type_=sa.Text))
-        self._move = Statement(
-            move.on_conflict_do_update(
-                index_elements=["source"], set_={"position": move.excluded.position, "update_time": sa.func.now()}
-            )
-        )
-
-    def position(self, source: str) -> str:
-        """Return how far a source was followed; empty where it never was."""
-        with self._database.read(None) as tx:
-            rows = tx.run(self._position, {"source": source})
-        return rows[0][0] if rows else ""
 
     def receive(self, events: Iterable[Event], *, source: str = "", position: str = "") -> None:
         """Put events into the inbox, and remember how far their source was followed, all or nothing."""
         with self._database.write(None) as tx:
             for event in events:
-                self._put(tx, event)
+                self.put(tx, event)
             if position:
-                tx.defer(self._move, {"source": source, "position": position})
+                self.sources.move(tx, source, position)
 
-    def _put(self, tx: Transaction, event: Event) -> None:
+    def receive_for(self, names: Collection[str], events: Iterable[Event]) -> None:
+        """Put events into the inbox for the handlers of these names only."""
+        with self._database.write(None) as tx:
+            for event in events:
+                self.put(tx, event, names)
+
+    def put(self, tx: Transaction, event: Event, names: Collection[str] | None = None) -> None:
+        """Put one event into the inbox, for all who want it or those of them in `names`."""
         for handler in self._handlers.wanting(event.type):
+            if names is not None and handler.name not in names:
+                continue
             tx.defer(
                 self._insert,
                 {

@@ -1,7 +1,8 @@
 """The tables of the inbox, and what a revision calls to create them.
 
-inbox            one row for each event and handler
-inbox_positions  how far each source was followed
+inbox          one row for each event and handler
+inbox_sources  how far each source was followed, for each set of wishes: versions of the code that wish for different
+               things at the same time do not move each other's positions
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Final
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 
 from kontor_kit import migrations
 from kontor_kit.tables import KEY_TEXT
@@ -59,11 +60,22 @@ def inbox_tables(metadata: sa.MetaData) -> None:
         sa.Index("inbox_done", "done_time", postgresql_where=sa.text("state in (1, 3)")),
     )
     sa.Table(
-        "inbox_positions",
+        "inbox_sources",
         metadata,
         sa.Column("source", KEY_TEXT, primary_key=True),
+        sa.Column("wishes", KEY_TEXT, primary_key=True),
         sa.Column("position", sa.Text, nullable=False),
+        sa.Column("covered", ARRAY(sa.Text), nullable=False),
+        sa.Column("relay", KEY_TEXT),
+        sa.Column("wanted", sa.BigInteger, nullable=False),
+        sa.Column("filled", sa.BigInteger, nullable=False),
         sa.Column("update_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+    sa.Table(
+        "inbox_bindings",
+        metadata,
+        sa.Column("routing_key", KEY_TEXT, primary_key=True),
+        sa.Column("wish_time", sa.DateTime(timezone=True), nullable=False),
     )
 
 
@@ -109,12 +121,63 @@ def create_inbox() -> None:
         sa.Column("update_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
     )
     migrations.secure("inbox", app="SELECT, UPDATE", system="SELECT, INSERT, UPDATE, DELETE")
-    op.execute("ALTER TABLE inbox_positions ENABLE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY system ON inbox_positions TO {migrations.system_role()} USING (true) WITH CHECK (true)")
-    op.execute(f"GRANT SELECT, INSERT, UPDATE ON inbox_positions TO {migrations.system_role()}")
+    _for_system("inbox_positions")
 
 
 def drop_inbox() -> None:
     """Take back what `create_inbox` did."""
     op.drop_table("inbox_positions")
     op.drop_table("inbox")
+
+
+def create_sources() -> None:
+    """Put `inbox_sources` in the place of `inbox_positions`, and create the list of what the queue is bound to."""
+    key = sa.Text(collation="C")
+    op.create_table(
+        "inbox_sources",
+        sa.Column("source", key, primary_key=True),
+        sa.Column("wishes", key, primary_key=True),
+        sa.Column("position", sa.Text, nullable=False),
+        sa.Column("covered", ARRAY(sa.Text), nullable=False),
+        sa.Column("relay", key),
+        sa.Column("wanted", sa.BigInteger, nullable=False),
+        sa.Column("filled", sa.BigInteger, nullable=False),
+        sa.Column("update_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+    )
+    op.create_table(
+        "inbox_bindings",
+        sa.Column("routing_key", key, primary_key=True),
+        sa.Column("wish_time", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.execute(
+        "INSERT INTO inbox_sources (source, wishes, position, covered, wanted, filled)"
+        " SELECT source, '', position, '{}', 0, 0 FROM inbox_positions"
+    )
+    op.drop_table("inbox_positions")
+    for table in ("inbox_sources", "inbox_bindings"):
+        _for_system(table)
+
+
+def drop_sources() -> None:
+    """Take back what `create_sources` did."""
+    op.drop_table("inbox_bindings")
+    op.create_table(
+        "inbox_positions",
+        sa.Column("source", sa.Text(collation="C"), primary_key=True),
+        sa.Column("position", sa.Text, nullable=False),
+        sa.Column("update_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
+    )
+    op.execute(
+        "INSERT INTO inbox_positions (source, position) SELECT DISTINCT ON (source) source, position"
+        " FROM inbox_sources WHERE position <> '' ORDER BY source, update_time DESC"
+    )
+    op.drop_table("inbox_sources")
+    _for_system("inbox_positions")
+
+
+def _for_system(table: str) -> None:
+    """Let the system role, and nobody else, work with a table that has no tenants."""
+    role = migrations.system_role()
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY system ON {table} TO {role} USING (true) WITH CHECK (true)")
+    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}")

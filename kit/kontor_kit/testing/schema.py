@@ -37,7 +37,6 @@ WITHOUT_TENANT: Final = frozenset(
         "change_log_state",
         "change_relay",
         "inbox_bindings",
-        "inbox_positions",
         "inbox_sources",
         "leases",
     }
@@ -55,7 +54,6 @@ ACROSS_TENANTS: Final = frozenset((
     "inbox_due",
     "inbox_order",
     "inbox_pkey",
-    "inbox_positions_pkey",
     "inbox_sources_pkey",
     "leases_pkey",
     "operations_due",

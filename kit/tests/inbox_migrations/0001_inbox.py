@@ -16,6 +16,7 @@ def upgrade():
     migrations.extensions()
     migrations.create_kit_tables()
     schema.create_inbox()
+    schema.create_sources()
     op.create_table(
         "effects",
         sa.Column("tenant_id", sa.Uuid, nullable=False),
@@ -29,4 +30,5 @@ def upgrade():
 
 def downgrade():
     op.drop_table("effects")
+    schema.drop_sources()
     schema.drop_inbox()
