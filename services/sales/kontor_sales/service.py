@@ -14,7 +14,9 @@ from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
+from kontor_sales.promotions.api import PromotionRedemptions, Promotions
 from kontor_sales.tables import metadata
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
@@ -57,7 +59,11 @@ def _shared(runtime: Runtime) -> Shared:
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
     resources = [
+        PriceBookEntries(shared),
+        PriceBooks(shared),
         Products(shared),
+        PromotionRedemptions(shared),
+        Promotions(shared),
     ]
     log = ChangeLog(metadata, "sales.kontor", resources)
     return [

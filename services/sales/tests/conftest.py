@@ -6,8 +6,8 @@ from kontor_sales.service import service
 
 
 @pytest.fixture(scope="module")
-def server(serve):
-    return serve(service())
+def server(serve, peer):
+    return serve(service(), peers={"identity": peer.address, "contacts": peer.address})
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Line(Protocol):
     tax_amount: Any
     gross_amount: Any
 
-    def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
+    def HasField(self, name: str) -> bool:  # noqa: N802  # protobuf's name
         """Whether a field is set."""
 
 
@@ -188,6 +188,18 @@ def price(lines: Sequence[Line], discount: Discount = NO_DISCOUNT) -> Totals:
             money.fill(line.tax_amount, tax_amount, currency)
             money.fill(line.gross_amount, net_amount + tax_amount, currency)
         return Totals(currency, sum(full, _ZERO), sum(net, _ZERO), sum(tax, _ZERO), taxes)
+
+
+def tell(totals: Totals, document: Any) -> None:
+    """Write what lines come to into `net_amount`, `tax_amount`, `gross_amount` and `taxes` of a message."""
+    for field, amount in (("net", totals.net), ("tax", totals.tax), ("gross", totals.gross)):
+        money.fill(getattr(document, f"{field}_amount"), amount, totals.currency)
+    del document.taxes[:]
+    for tax in totals.taxes:
+        told = document.taxes.add()
+        told.rate.value = format(tax.rate, "f")
+        money.fill(told.net_amount, tax.net, totals.currency)
+        money.fill(told.tax_amount, tax.tax, totals.currency)
 
 
 def _check(line: Line, at: str) -> list[Violation]:

@@ -40,6 +40,8 @@ def upgrade() -> None:
         sa.Column("tags", ARRAY(sa.Text)),
         sa.Column("external_ids", JSONB),
         sa.Column("custom_fields", JSONB),
+        sa.Column("tax_rate", sa.Numeric),
+        sa.Column("availability", JSONB),
         sa.Column("search_text", sa.Text, nullable=False),
         owned=False,
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from kontor.sales.v1 import product_pb2
-from kontor_kit.resource import Resource
+from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.scopes import TenantScope
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 from kontor_sales.tables import metadata
@@ -25,6 +25,8 @@ products = resource_table(
     array_column("tags", sa.Text),
     json_column("external_ids"),
     json_column("custom_fields"),
+    sa.Column("tax_rate", sa.Numeric),
+    json_column("availability"),
     sa.Column("search_text", sa.Text, nullable=False),
     index("products", "sku_key", unique=True),
     index("products", "display_name_key"),
@@ -40,5 +42,6 @@ PRODUCT = Resource(
     product_pb2.Product,
     products,
     scope=TenantScope(),
+    events=(*STANDARD_EVENTS, "availability_reported"),
     conflicts={"products_sku_key": "another product has this article number (sku)"},
 )

@@ -1,0 +1,1 @@
+"""Price books: what products cost, by currency, segment of customers and quantity."""
