@@ -16,7 +16,7 @@ Decimal                              numeric                                  NU
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -78,11 +78,16 @@ def pattern_of(resource_type: str) -> str:
 class Codec:
     """The fields of one message in one table."""
 
-    def __init__(self, descriptor: Descriptor, table: sa.Table, collection: str) -> None:
+    def __init__(
+        self, descriptor: Descriptor, table: sa.Table, collection: str, computed: Collection[str] = ()
+    ) -> None:
         self.message_class: type[Message] = message_factory.GetMessageClass(descriptor)
         self.fields: dict[str, FieldCodec] = {}
         for field in descriptor.fields:
-            self.fields[field.name] = _field_codec(field, table, collection)
+            if field.name in computed:
+                self.fields[field.name] = FieldCodec(field.name, sa.null(), None, (), None)
+            else:
+                self.fields[field.name] = _field_codec(field, table, collection)
 
     def columns(self, names: tuple[str, ...] | None = None) -> list[sa.ColumnElement[Any]]:
         """Return what to select for the fields `names`, for all of them where it is None."""

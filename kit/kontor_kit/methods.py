@@ -284,7 +284,10 @@ class ResourceServicer(Records):
         paths = masks.read_paths(request.read_mask, self.RESOURCE.descriptor)
         if not paths:
             return (), None
-        return paths, tuple(dict.fromkeys(["name", *(path.partition(".")[0] for path in paths)]))
+        names = dict.fromkeys(["name", *(path.partition(".")[0] for path in paths)])
+        for name in [name for name in names if name in self.RESOURCE.computed]:
+            names |= dict.fromkeys(self.RESOURCE.computed[name])
+        return paths, tuple(names)
 
     def _order(self, text: str) -> tuple[str, bool]:
         terms = ordering.parse(text)

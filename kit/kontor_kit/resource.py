@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,8 @@ class Resource:
     """What to answer where a unique index is violated: the index's name to a sentence."""
     events: tuple[str, ...] = STANDARD_EVENTS
     """What can happen to a record; the last part of the types of its events."""
+    computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The fields that are not stored but filled by `Records.decorate`, each with the stored fields it is made of."""
 
     @cached_property
     def descriptor(self) -> Descriptor:
@@ -84,7 +86,7 @@ class Resource:
     @cached_property
     def codec(self) -> Codec:
         """The mapping between row and message."""
-        return Codec(self.descriptor, self.table, self.collection)
+        return Codec(self.descriptor, self.table, self.collection, self.computed)
 
     @cached_property
     def filter_fields(self) -> filter_sql.FilterFields:

@@ -14,6 +14,9 @@ from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_sales.close_reasons.api import CloseReasons
+from kontor_sales.opportunities.api import Opportunities
+from kontor_sales.pipelines.api import Pipelines
 from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
 from kontor_sales.promotions.api import PromotionRedemptions, Promotions
@@ -58,7 +61,11 @@ def _shared(runtime: Runtime) -> Shared:
 
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
+    pipelines = Pipelines(shared)
     resources = [
+        CloseReasons(shared),
+        Opportunities(shared, pipelines.standard),
+        pipelines,
         PriceBookEntries(shared),
         PriceBooks(shared),
         Products(shared),

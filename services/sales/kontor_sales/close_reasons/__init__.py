@@ -1,0 +1,1 @@
+"""Close reasons: why opportunities are won or lost."""

@@ -1,0 +1,1 @@
+"""Opportunities: the chances to sell something to somebody."""
