@@ -3,16 +3,17 @@
 from pathlib import Path
 
 from kontor.contacts.v1 import change_service_pb2, operation_service_pb2
-from kontor_contacts.accounts import events as account_events
+from kontor.identity.v1 import user_pb2
 from kontor_contacts.accounts.api import Accounts
+from kontor_contacts.accounts.table import accounts
 from kontor_contacts.address_statuses.api import AddressStatuses
 from kontor_contacts.affiliations.api import Affiliations
-from kontor_contacts.contacts import events as contact_events
 from kontor_contacts.contacts.api import Contacts
+from kontor_contacts.contacts.table import contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
-from kontor_kit import normal_forms
+from kontor_kit import handing_over, normal_forms
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
@@ -43,8 +44,7 @@ def service() -> Service:
 
 def _handlers() -> Handlers:
     handlers = Handlers()
-    account_events.declare(handlers)
-    contact_events.declare(handlers)
+    handing_over.declare(handlers, user_pb2.User, [accounts, contacts])
     return handlers
 
 

@@ -5,8 +5,8 @@ import uuid
 import pytest
 
 from kontor.identity.v1 import user_pb2
-from kontor_contacts.handing_over import BATCH
 from kontor_contacts.service import service
+from kontor_kit.handing_over import BATCH
 from kontor_kit.ids import uuid7
 from kontor_kit.testing.telling import teller
 
