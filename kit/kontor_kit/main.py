@@ -26,7 +26,7 @@ from kontor_kit.metrics import Metrics
 from kontor_kit.operations import runner as operations
 from kontor_kit.operations import upkeep as operations_upkeep
 from kontor_kit.server import Server, stop_signal
-from kontor_kit.service import Command, Job, Runtime, Service, call_path
+from kontor_kit.service import Command, Job, Runtime, Service, all_servicers, call_path
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def serve(service: Service, settings: Settings) -> int:
     Server(
         settings,
         call_path(service, runtime),
-        service.servicers(runtime),
+        all_servicers(service, runtime),
         checks={"database": runtime.database.is_reachable},
         parts=[runtime.waker, *service.parts(runtime)],
         drainers=[runtime.waker.release],

@@ -14,6 +14,7 @@ from kontor_kit.changes.waking import Waker
 from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.db import Database
+from kontor_kit.forgetting import RECEIPTS, TenantDataServicer
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.metrics import Metrics
 from kontor_kit.operations.work import Kind
@@ -93,6 +94,14 @@ class Service:
     """Makes what these find as `work.service`; in its runtime, `database` is as the app role, `system` as the system role."""
     keys: Callable[[Runtime], KeySource] | None = None
     """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
+
+
+def all_servicers(service: Service, runtime: Runtime) -> list[Servicer]:
+    """Return what a service serves: its own, and what every service answers to identity."""
+    served = list(service.servicers(runtime))
+    if service.metadata is not None and RECEIPTS in service.metadata.tables and runtime.system is not None:
+        served.append(TenantDataServicer(service.name, service.metadata, runtime.system))
+    return served
 
 
 def call_path(service: Service, runtime: Runtime) -> CallPath:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module, resources
 from typing import Any
 
-from google.api import field_behavior_pb2, resource_pb2
+from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -46,14 +46,19 @@ _ALWAYS = "display_name"
 
 @cache
 def methods() -> tuple[MethodSpec, ...]:
-    """Return every method of the platform."""
+    """Return every method of the platform that clients can call; the rest is between services."""
     contract = FileDescriptorSet.FromString((resources.files("kontor") / "descriptors.binpb").read_bytes())
     ours = [file for file in contract.file if file.package.startswith("kontor.")]
     for file in ours:
         import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
     pool = descriptor_pool.Default()
     services = [pool.FindServiceByName(f"{file.package}.{service.name}") for file in ours for service in file.service]
-    return tuple(MethodSpec.of(method) for service in services for method in service.methods)
+    return tuple(
+        MethodSpec.of(method)
+        for service in services
+        for method in service.methods
+        if method.GetOptions().HasExtension(annotations_pb2.http)
+    )
 
 
 def protected() -> list[MethodSpec]:

@@ -1,7 +1,8 @@
 """The tables of jobs and operations, and what a revision calls to create them.
 
-leases      one row for each job that runs in one process at a time
-operations  one row for each operation; `due_time` is when a worker may take it; `holder` moves that ahead
+leases            one row for each job that runs in one process at a time
+operations        one row for each operation; `due_time` is when a worker may take it; `holder` moves that ahead
+tenant_deletions  what the deletion of a tenant, which identity has every service do, came to here
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
-from kontor_kit import migrations
+from kontor_kit import forgetting, migrations
 from kontor_kit.tables import KEY_TEXT
 
 _ENDED = sa.text("end_time IS NOT NULL")
@@ -58,6 +59,7 @@ def operations_tables(metadata: sa.MetaData) -> None:
         sa.Index("operations_stuck", "tenant_id", "id", postgresql_where=_STUCK),
         sa.Index("operations_ended", "end_time", postgresql_where=_ENDED),
     )
+    forgetting.receipts_table(metadata)
 
 
 def create_operations() -> None:
@@ -100,9 +102,11 @@ def create_operations() -> None:
     op.execute("ALTER TABLE leases ENABLE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY system ON leases TO {works} USING (true) WITH CHECK (true)")
     op.execute(f"GRANT SELECT, INSERT, UPDATE ON leases TO {works}")
+    forgetting.create_forgetting()
 
 
 def drop_operations() -> None:
     """Take back what `create_operations` did."""
+    forgetting.drop_forgetting()
     op.drop_table("operations")
     op.drop_table("leases")

@@ -60,6 +60,12 @@ _SAVE: Final = Statement(
     )
 )
 
+_NOTE: Final = Statement(
+    sa.text(
+        "UPDATE operations SET stage = :stage, update_time = clock_timestamp() WHERE tenant_id = :tenant AND id = :id"
+    )
+)
+
 
 class Cancelled(Exception):
     """The operation ends because somebody wanted that."""
@@ -179,6 +185,11 @@ class Work:
             raise Unavailable("KONTOR_CLIENT_ID is not set: no other service can be called", reason="NO_CREDENTIALS")
         self.renew()
         return self.calls(method, request, tenant_id=self.tenant_id, subject=self.subject, request_id=request_id)
+
+    def note(self, stage: str) -> None:
+        """Show what it is at, and prolong the lease; where to go on after a crash stays as it is. Raises LeaseLost."""
+        with self.write() as tx:
+            tx.defer(_NOTE, {**self._key, "stage": stage})
 
     def renew(self) -> None:
         """Prolong the lease; for long stretches without a write. Raises LeaseLost."""

@@ -18,7 +18,7 @@ from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.metrics import Metrics
 from kontor_kit.server import Server
-from kontor_kit.service import Runtime, Service, call_path
+from kontor_kit.service import Runtime, Service, all_servicers, call_path
 from kontor_kit.testing import ISSUER, Answer, Signer, answer
 from kontor_kit.testing.databases import ServiceDatabase
 
@@ -115,7 +115,7 @@ def running(
         metrics=Metrics(f"test-{service.name}"),
         waker=Waker(settings.database_url),
     )
-    servicers = service.servicers(runtime)
+    servicers = all_servicers(service, runtime)
     server = Server(
         settings,
         call_path(service, runtime),

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from kontor.identity.v1 import change_service_pb2, operation_service_pb2
-from kontor_identity.commands import Commands
+from kontor_identity.commands import BOOTSTRAP, Commands, own_call
 from kontor_identity.founding import Founding
 from kontor_identity.hashing import password_hasher, secret_hasher
 from kontor_identity.housekeeping import clear, repeating
@@ -31,20 +31,26 @@ from kontor_identity.settings import IdentitySettings
 from kontor_identity.tables import metadata
 from kontor_identity.teams.api import Teams
 from kontor_identity.tenants.api import Tenants
+from kontor_identity.tenants.deletion import DELETE_TENANT, Deletion
 from kontor_identity.users.api import Users
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
+from kontor_kit.clients import Peers
 from kontor_kit.config import ConfigurationError
 from kontor_kit.db import Database
+from kontor_kit.forgetting import Forgetting
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.pages import PageTokens
+from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.service import Command, Job, Runtime, Service
 from kontor_kit.shared import Shared
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
 _DEV = "KONTOR_DEV"
+_OWN = Subject(BOOTSTRAP, PLATFORM_TENANT, (), {"*": Scope.ALL})
+"""Who identity is to other services; it signs its tokens itself."""
 _HOUR = 3600.0
 
 
@@ -59,6 +65,8 @@ def service() -> Service:
         settings=IdentitySettings,
         parts=_parts,
         jobs=_jobs,
+        operations=[DELETE_TENANT.kind],
+        operations_use=_deletion,
         keys=lambda runtime: _ring(runtime.settings, runtime.database),
         commands={
             "bootstrap": Command(
@@ -152,6 +160,22 @@ def _jobs(runtime: Runtime) -> Iterator[tuple[str, Job]]:
     ring = _ring(settings, runtime.database)
     yield "keys", repeating(partial(ring.rotate, dt.timedelta(days=settings.key_days)), 60.0)
     yield "housekeeping", repeating(lambda: clear(runtime.database, _now()), _HOUR)
+
+
+def _deletion(runtime: Runtime) -> Deletion:
+    settings: IdentitySettings = runtime.settings
+    ring = _ring(settings, runtime.database)
+    tokens = AccessTokens(ring, issuer=settings.issuer, audience=settings.audience, clock=_now)
+    shared = _shared(runtime.database, runtime.page_tokens())
+    stored = Tenants(shared, lambda tx, call, administrator: None)
+    assert runtime.system is not None, "operations are work's"
+    return Deletion(
+        restore=lambda tx, tenant_id: stored.restore(tx, own_call(tenant_id), tenant_id),
+        grace=dt.timedelta(minutes=settings.tenant_grace_minutes),
+        services=sorted(settings.peers.keys() - {"identity"}),
+        peers=Peers.of(settings, token=lambda: tokens.issue(_OWN, "kontor-identity")),
+        forgetting=Forgetting(metadata, runtime.system),
+    )
 
 
 class _Opened:

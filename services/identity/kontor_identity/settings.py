@@ -21,6 +21,12 @@ class IdentitySettings(Settings):
         secret=True,
     )
     key_days: int = setting("KONTOR_IDENTITY_KEY_DAYS", whole(1, 365), "30", "days after which a new key signs tokens")
+    tenant_grace_minutes: int = setting(
+        "KONTOR_IDENTITY_TENANT_GRACE_MINUTES",
+        whole(0, 525_600),
+        "1440",
+        "how long a deleted tenant can be undeleted; below 15, tokens given out before may still be used meanwhile",
+    )
     proxies: int = setting(
         "KONTOR_TRUSTED_PROXIES",
         whole(0, 10),

@@ -10,6 +10,7 @@ from kontor.identity.v1 import tenant_pb2, tenant_service_pb2
 from kontor_identity.crossing import inside
 from kontor_identity.scopes import WholeScope
 from kontor_identity.tenants import rules
+from kontor_identity.tenants.deletion import DELETE_TENANT
 from kontor_identity.tenants.table import all_tenants, tenants
 from kontor_identity.users.rules import check_time_zone, normal_language
 from kontor_kit.calls import Behavior, Call
@@ -17,11 +18,12 @@ from kontor_kit.checks import at
 from kontor_kit.db import Transaction
 from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.servicer import Operations
 from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.records import principal_of
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
-from kontor_kit.store import etag_of
+from kontor_kit.store import etag_of, is_live
 
 Settle = Callable[[Transaction, Call, Any], None]
 """Gives a new tenant, which the transaction is inside of, what it starts with; the last is its Administrator, or None."""
@@ -56,6 +58,7 @@ class Tenants(ResourceServicer):
     def __init__(self, shared: Shared, settle: Settle) -> None:
         super().__init__(shared)
         self._settle = settle
+        self._operations = Operations(shared.domain)
         self._all = _AllTenants(shared)
 
     def handler(self, method: str) -> Behavior | None:
@@ -110,9 +113,23 @@ class Tenants(ResourceServicer):
         return record
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
-        """Delete a tenant; nobody of it is let in any more."""
+        """Delete a tenant: nobody of it is let in any more. The operation, which is the operators', does the rest."""
         rules.require_ordinary(parse_name(request.name, self.RESOURCE.pattern, "name"))
-        return super().delete(request, call, tx)
+        super().delete(request, call, tx)
+        with inside(tx, PLATFORM_TENANT):
+            return self._operations.start(tx, call, DELETE_TENANT.kind, request)
+
+    def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Bring a deleted tenant back."""
+        locked = self.lock(tx, call, request.name, live=False)
+        rules.require_kept(rules.State(locked.message.state))
+        return super().undelete(request, call, tx)
+
+    def restore(self, tx: Transaction, call: Call, id: uuid.UUID) -> None:
+        """Undelete the tenant that the transaction is inside of, where it is deleted."""
+        locked = self.lock(tx, call, format_name(self.RESOURCE.collection, id), live=False)
+        if not is_live(locked.message):
+            self._mark(tx, call, locked, deleted=False)
 
     def suspend_tenant(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Let nobody of a tenant in any more, until it is resumed."""

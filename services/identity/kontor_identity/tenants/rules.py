@@ -19,6 +19,7 @@ class State(enum.IntEnum):
 
     ACTIVE = 1
     SUSPENDED = 2
+    FORGOTTEN = 3
 
 
 def require_operator(caller: uuid.UUID) -> None:
@@ -31,6 +32,12 @@ def require_ordinary(tenant: uuid.UUID) -> None:
     """Raise FailedPrecondition where `tenant` is the operators' own: shut out, they could not undo it."""
     if tenant == PLATFORM_TENANT:
         raise FailedPrecondition("the tenant of the operators cannot be shut out", reason="PLATFORM_TENANT")
+
+
+def require_kept(state: State) -> None:
+    """Raise FailedPrecondition where the data of a deleted tenant is gone, or is going."""
+    if state is State.FORGOTTEN:
+        raise FailedPrecondition("the data of the tenant is being deleted", reason="ALREADY_FORGOTTEN")
 
 
 Transition = Callable[[State], State]
