@@ -1,6 +1,7 @@
-"""Create the place of the relay."""
+"""Let versions of the code follow others side by side; create the place of the relay."""
 
-from kontor_kit.changes import schema
+from kontor_kit.changes import schema as changes
+from kontor_kit.inbox import schema as inbox
 
 revision = "0009"
 down_revision = "0008"
@@ -9,10 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
-    schema.create_relay()
+    """Create the tables."""
+    changes.create_relay()
+    inbox.create_sources()
 
 
 def downgrade() -> None:
-    """Drop it."""
-    schema.drop_relay()
+    """Drop them."""
+    inbox.drop_sources()
+    changes.drop_relay()
