@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from psycopg import sql
 
 from kit.tests import consumer
 from kit.tests.consumer import KIND, metadata, plain_handlers, take_effect
@@ -32,6 +33,7 @@ from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.metrics import Metrics
 from kontor_kit.service import Runtime
 from kontor_kit.testing import TENANT
+from kontor_kit.testing.plans import Plan
 
 NAME = "kit.tests.consumer.plain_handlers.<locals>.effect"
 
@@ -286,6 +288,28 @@ class TestFailures:
         ((state, error),) = inbox.run("SELECT state, error FROM inbox")
         assert state == 2
         assert NAME in error
+
+
+class TestBacklog:
+    @pytest.mark.parametrize(("statement", "analysed"), [("due", True), ("lock", True), ("lock", False)])
+    def test_what_waits_costs_nothing_to_who_takes_something_else(self, inbox, statement, analysed):
+        inbox.receive(event())
+        inbox.run(
+            "INSERT INTO inbox (handler, event_id, tenant_id, event_type, resource_name, version, event_time, data,"
+            " state, attempts, due_time) SELECT handler, gen_random_uuid(), tenant_id, event_type,"
+            " 'things/' || number, 1, event_time, data, 0, 0, due_time FROM inbox, generate_series(1, 5000) AS number"
+        )
+        if analysed:
+            inbox.run("ANALYZE inbox")
+        ((one,),) = inbox.run("SELECT event_id FROM inbox WHERE resource_name = 'things/2500'")
+        sent = getattr(inbox.worker()._sql, statement).with_values({"size": 50, "handler": NAME, "event": one})
+        with inbox.database.connect("system") as connection:
+            connection.execute(b"PREPARE asked AS " + sent.sql)
+            given = sql.SQL(", ").join(map(sql.Literal, sent.values))
+            explain = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked ({})").format(given)
+            [[[plan]]] = connection.execute(explain).fetchall()
+        found = Plan(statement, plan["Plan"])
+        assert found.rows() <= 3 * 50, str(found)
 
 
 class TestRaces:
