@@ -171,13 +171,15 @@ def settle(row: Any, pipeline: pipelines.Pipeline, now: dt.datetime) -> list[Vio
     violations += [Violation(path, "must not lie in the future") for path, time in times if time > now]
     if violations:
         return violations
-    is_open = _category(pipeline, opportunity.stage) == OPEN
     begun = times[0][1] if times else now
-    opportunity.open_time = begun
-    if not is_open:
-        opportunity.close_time = times[-1][1] if times else now
     entered = row.visits[-1].enter_time.ToDatetime(dt.UTC) if row.visits else None
-    opportunity.stage_enter_time = entered or (begun if is_open else opportunity.close_time)
+    opportunity.open_time = begun
+    if _category(pipeline, opportunity.stage) == OPEN:
+        opportunity.stage_enter_time = entered or begun
+    else:
+        closed = times[-1][1] if row.HasField("close_time") else entered or now
+        opportunity.close_time = closed
+        opportunity.stage_enter_time = entered or closed
     was_open = [id for _, id in stages if _category(pipeline, id) == OPEN]
     opportunity.last_open_stage = was_open[-1] if was_open else ""
     return []
