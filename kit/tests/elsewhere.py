@@ -97,22 +97,15 @@ def broker(url):
 
 
 class Relaying:
-    """A relay in a thread."""
+    """A relay in a thread, of elsewhere unless `more` says of what."""
 
-    def __init__(self, elsewhere, url):
+    def __init__(self, source, url, **more):
         self.lag = Gauge("lag", "Lag.", registry=CollectorRegistry())
-        self._waker = Waker(elsewhere.database.url("system"))
+        self._waker = Waker(source.database.url("system"))
         self._waker.start()
         self._stopping = threading.Event()
-        relay = Relay(
-            metadata,
-            elsewhere.system,
-            service="elsewhere",
-            connect=lambda: broker(url),
-            seal=seal,
-            waker=self._waker,
-            lag=self.lag,
-        )
+        given = {"metadata": metadata, "service": "elsewhere", "seal": seal, **more}
+        relay = Relay(database=source.system, connect=lambda: broker(url), waker=self._waker, lag=self.lag, **given)
         self._thread = threading.Thread(target=relay.run, args=(self._stopping,))
         self._thread.start()
 
@@ -151,7 +144,7 @@ class Receiving:
     def __init__(self, database, url, log, types=(f"{KIND}.*",), **environ):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:{}".format(free.getsockname()[1])
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
         handlers = consumer.plain_handlers(types)
         wanted = json.dumps({handler.name: sorted(handler.types) for handler in handlers})
         settings = {

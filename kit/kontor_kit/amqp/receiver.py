@@ -327,7 +327,7 @@ def _service(name: str, store: Store) -> type:
 
         deposit = Deposit(store)
 
-        @changes
+        @changes  # type: ignore[untyped-decorator]  # nameko has no types
         def receive(self, message: Message) -> None:
             """Put a message into the inbox."""
             self.deposit(message)

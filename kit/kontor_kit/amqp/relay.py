@@ -123,10 +123,10 @@ class Relay:
 
     def _begin(self, tx: Transaction, publisher: Publisher, state: _State) -> _State:
         """Begin a new run, and say so."""
-        position = state.position if state.can_go_on else state.end
-        begun = state._replace(position=position, incarnation=state.now_incarnation, run=uuid.uuid4().hex)
-        token = self._seal((begun.now_incarnation, position))
-        message = Message(self._service, None, token, begun.run or "")
+        position = state.end if state.position is None or not state.can_go_on else state.position
+        run = uuid.uuid4().hex
+        begun = state._replace(position=position, incarnation=state.now_incarnation, run=run)
+        message = Message(self._service, None, self._seal((state.now_incarnation, position)), run)
         publisher.publish([(relay_started(self._service), encode(message))])
         self._move(tx, begun)
         logger.info("the relay begins a new run", extra={"position": position})
