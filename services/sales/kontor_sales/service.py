@@ -1,26 +1,41 @@
 """The composition root: everything that the service consists of."""
 
+import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kontor.contacts.v1 import custom_field_definition_pb2
+from kontor.identity.v1 import user_pb2
 from kontor.sales.v1 import change_service_pb2, operation_service_pb2
-from kontor_kit import definition_copies, normal_forms
+from kontor_kit import definition_copies, handing_over, normal_forms
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
+from kontor_kit.db import Database
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
-from kontor_kit.service import Runtime, Service
+from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_sales.absences.api import Absences
 from kontor_sales.close_reasons.api import CloseReasons
+from kontor_sales.lead_assignment_rules.api import LeadAssignmentRules
+from kontor_sales.lead_forms.api import LeadForms
+from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
+from kontor_sales.leads import events as lead_events
+from kontor_sales.leads.api import Leads
+from kontor_sales.leads.refreshing import Refreshing
+from kontor_sales.leads.table import leads
 from kontor_sales.opportunities.api import Opportunities
+from kontor_sales.opportunities.table import opportunities
 from kontor_sales.pipelines.api import Pipelines
 from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
 from kontor_sales.promotions.api import PromotionRedemptions, Promotions
 from kontor_sales.tables import metadata
+from kontor_sales.territories.api import Territories
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
@@ -35,13 +50,41 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
+        handlers_use=_records,
+        operations=[RESCORE],
+        operations_use=_records,
+        jobs=_jobs,
     )
 
 
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    handing_over.declare(handlers, user_pb2.User, [leads, opportunities])
+    lead_events.declare(handlers)
     return handlers
+
+
+def _records(runtime: Runtime) -> dict[str, Any]:
+    """Return what handlers and operations change, by collection."""
+    shared = _shared(runtime)
+    return {"leads": Leads(shared), "opportunities": Opportunities(shared, Pipelines(shared).standard)}
+
+
+def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
+    """Return what works over all tenants; its database is as the system role."""
+
+    def refresh_scores(stopping: threading.Event) -> None:
+        # Scores are refreshed as the app role, held to one tenant at a time.
+        settings = runtime.settings
+        database = Database(settings.database_url, pool_size=1, name="kontor-sales-scores")
+        database.open()
+        try:
+            Refreshing(Leads(_shared(replace(runtime, database=database))), runtime.database).run(stopping)
+        finally:
+            database.close()
+
+    return [("refresh-scores", refresh_scores)]
 
 
 def _shared(runtime: Runtime) -> Shared:
@@ -61,9 +104,14 @@ def _shared(runtime: Runtime) -> Shared:
 
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
-    pipelines = Pipelines(shared)
+    pipelines, all_leads = Pipelines(shared), Leads(shared)
     resources = [
+        Absences(shared),
         CloseReasons(shared),
+        LeadAssignmentRules(shared),
+        LeadForms(shared, all_leads.capture),
+        LeadScoreRules(shared),
+        all_leads,
         Opportunities(shared, pipelines.standard),
         pipelines,
         PriceBookEntries(shared),
@@ -71,6 +119,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Products(shared),
         PromotionRedemptions(shared),
         Promotions(shared),
+        Territories(shared),
     ]
     log = ChangeLog(metadata, "sales.kontor", resources)
     return [

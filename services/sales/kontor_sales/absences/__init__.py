@@ -1,0 +1,1 @@
+"""Times in which somebody is not there."""

@@ -1,0 +1,1 @@
+"""Forms on the web that capture leads."""

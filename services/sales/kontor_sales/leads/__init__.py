@@ -1,0 +1,1 @@
+"""Those who may become customers, until they do."""
