@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from kontor_dev.platform import SERVICES
 from kontor_dev.probes import is_in_rotation
 from tests.e2e.instance import Instance, environment, eventually, rows
 from tests.e2e.rest import Rest
@@ -117,8 +118,8 @@ class Load:
 class TestCommands:
     def test_status_names_every_process(self, instance, running):
         found = rows(running)
-        replicas = [f"{service}-serve-{number}" for service in ("identity", "contacts") for number in (1, 2)]
-        assert set(found) == {"postgres", "envoy", "identity-work-1", "contacts-work-1", *replicas}
+        roles = ("serve-1", "serve-2", "work-1")
+        assert set(found) == {"postgres", "envoy", *(f"{each.name}-{role}" for each in SERVICES for role in roles)}
         assert all(set(row) == {"name", "service", "role", "pid", "address", "health"} for row in found.values())
         assert {row["pid"] for row in found.values()} <= {process.pid for process in instance.members()}
         assert {row["health"] for row in found.values()} == {"SERVING"}

@@ -33,7 +33,7 @@ _NODE = "kontor@localhost"
 _PATIENCE_SECONDS = 60
 
 # One scheduler that sleeps when there is nothing to do, and no epmd: the port is known.
-_ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 2 -sname {node} -start_epmd false -erl_epmd_port {port}"
+_ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 2 -sname {node} -erl_epmd_port {port}"
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 _CONFIGURATION = """[
   {{rabbit, [
@@ -100,6 +100,10 @@ class Node:
         return {
             "PATH": _path(),
             "HOME": folder,
+            # For the server, and for the program by which it would start epmd again once a minute. Nobody listens on
+            # port 1, where it would tell an epmd that is there for others of itself.
+            "ERL_FLAGS": "-start_epmd false",
+            "ERL_EPMD_PORT": "1",
             "LC_ALL": "C.UTF-8",
             "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
