@@ -26,8 +26,10 @@ from tests.deletion.working import deletion
 def main():
     """Kill one of the two so many times."""
     given = json.loads(sys.argv[2])
-    # So that the deletion takes many calls, and each of them many transactions.
-    Forgetting.advance.__kwdefaults__.update(seconds=0.03, size=2)
+    # So that the deletion takes many calls, each of them several transactions, and some seconds.
+    Forgetting.advance.__kwdefaults__.update(seconds=0.1, size=2)
+    delete = Forgetting._delete  # to slow it down
+    Forgetting._delete = lambda *given: time.sleep(0.01) or delete(*given)
     random.seed(11)
     begin = {"contacts": lambda: serve(given), "identity": lambda: work(given)}
     children = {name: fork(start) for name, start in begin.items()}

@@ -6,9 +6,11 @@ from typing import Any, Protocol
 from kontor.identity.v1 import role_pb2, user_pb2
 from kontor_identity.grants import to_messages
 from kontor_identity.roles.rules import ADMIN, standard_roles
+from kontor_identity.roles.standard import note
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
+from kontor_kit.ids import parse_name
 from kontor_kit.principals import Scope
 from kontor_kit.records import Records
 
@@ -57,4 +59,5 @@ class Founding:
             display_name=role.display_name, description=role.description, grants=to_messages(role.grants)
         )
         name: str = self._roles.new(tx, call, message, scope=Scope.ALL).name
+        note(tx, parse_name(name, "roles/{role}", "name"), role.display_name)
         return name

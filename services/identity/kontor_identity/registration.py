@@ -69,6 +69,12 @@ class Registration:
             self.secrets.settle(tx, call, name, secret)
         return name.partition("/")[2]
 
+    def refresh(self) -> None:
+        """Give services that were registered before what one would have that is registered now."""
+        with self.database.write(PLATFORM_TENANT) as tx:
+            if tx.run(_FIND_ROLE, {"tenant": PLATFORM_TENANT, "name": fold(ROLE)}):
+                self._settle_role(tx, own_call(PLATFORM_TENANT))
+
     def _settle_role(self, tx: Transaction, call: Call) -> str:
         """Return the name of the role of services, which may follow every service that there is by now, and act for people."""
         permissions = merge(Grant(permission, Scope.ALL) for permission in service_permissions(self.known))

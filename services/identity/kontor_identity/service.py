@@ -24,6 +24,7 @@ from kontor_identity.oauth.tokens import AccessTokens
 from kontor_identity.permissions import known_permissions
 from kontor_identity.registration import Registration
 from kontor_identity.roles.api import Roles
+from kontor_identity.roles.standard import StandardRoles
 from kontor_identity.secrets.api import Secrets
 from kontor_identity.service_accounts.api import ServiceAccounts
 from kontor_identity.sessions.api import Sessions
@@ -159,6 +160,7 @@ def _jobs(runtime: Runtime) -> Iterator[tuple[str, Job]]:
     settings: IdentitySettings = runtime.settings
     ring = _ring(settings, runtime.database)
     yield "keys", repeating(partial(ring.rotate, dt.timedelta(days=settings.key_days)), 60.0)
+    yield "roles", repeating(lambda: _refresh_roles(settings), _HOUR)
     yield "housekeeping", repeating(lambda: clear(runtime.database, _now()), _HOUR)
 
 
@@ -176,6 +178,14 @@ def _deletion(runtime: Runtime) -> Deletion:
         peers=Peers.of(settings, token=lambda: tokens.issue(_OWN, "kontor-identity")),
         forgetting=Forgetting(metadata, runtime.system),
     )
+
+
+def _refresh_roles(settings: IdentitySettings) -> None:
+    """Let the permissions of services that are new reach the tenants and services that are there."""
+    with _Opened(settings.database_url) as database:
+        shared, known = _shared(database, PageTokens(uuid.uuid4().hex)), known_permissions()
+        StandardRoles(database, Roles(shared, known), known, own_call).refresh()
+        _registration(database).refresh()
 
 
 class _Opened:

@@ -6,11 +6,13 @@ from typing import Any
 from kontor.identity.v1 import role_pb2, role_service_pb2
 from kontor_identity.grants import from_messages, to_messages
 from kontor_identity.roles.rules import is_known, merge, require_held
+from kontor_identity.roles.standard import drop
 from kontor_identity.roles.table import roles
 from kontor_identity.scopes import WholeScope
 from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument
+from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.records import principal_of
 from kontor_kit.resource import Resource
@@ -46,6 +48,9 @@ class Roles(ResourceServicer):
         merged = merge(from_messages(after.grants))
         del after.grants[:]
         after.grants.extend(to_messages(merged.items()))
+        if before is not None and merge(from_messages(before.grants)) != merged:
+            # It is theirs from now on, and nothing is added to it.
+            drop(tx, parse_name(before.name, self.RESOURCE.pattern, "name"))
 
     def lock(self, tx: Transaction, call: Call, name: str, field: str = "name", *, live: bool = True) -> Locked:
         """Lock a role that the caller may change: one that gives no more than the caller has."""

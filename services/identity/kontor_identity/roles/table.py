@@ -1,4 +1,4 @@
-"""The table of roles."""
+"""The tables of roles."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ roles = resource_table(
     index("roles", "update_time"),
     owned=False,
 )
+
+standard = sa.Table(
+    "standard_roles",
+    metadata,
+    sa.Column("tenant_id", sa.Uuid, primary_key=True),
+    sa.Column("role", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+)
+"""Which roles are the standard role of a name: those that a tenant started with and that nobody changed since."""
