@@ -28,6 +28,9 @@ SECONDS = 5.0
 LEAVING = 0.05
 """The part of failed requests that are not repeated."""
 CREATING = 0.2
+IMPATIENT = 0.1
+"""The part of requests that are first sent by somebody who goes away before there can be an answer."""
+IMPATIENT_SECONDS = 0.02
 LONGEST_PAUSE = 1.0
 OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -132,11 +135,11 @@ class RestSender:
 
     def __init__(self, platform: Any, tenant: str) -> None:
         self._rest = Rest(platform, tenant)
-        self._rest.http.timeout = SECONDS
         self.close = self._rest.http.close
 
-    def send(self, write: Write) -> dict[str, Any] | str:
-        """Return the record, or why there is none; raises Surprise where no fault explains it."""
+    def send(self, write: Write, seconds: float = SECONDS) -> dict[str, Any] | str:
+        """Return the record, or why there is none within `seconds`; raises Surprise where no fault explains it."""
+        self._rest.http.timeout = seconds
         kind, headers = write.kind, {"idempotency-key": write.key}
         body, query = {kind.text: write.text}, {}
         try:
@@ -164,14 +167,14 @@ class GrpcSender:
         self._metadata = [("authorization", f"Bearer {platform.token(tenant=tenant)}")]
         self.close = self._channel.close
 
-    def send(self, write: Write) -> dict[str, Any] | str:
+    def send(self, write: Write, seconds: float = SECONDS) -> dict[str, Any] | str:
         """As that of RestSender."""
         kind = write.kind
         verb = "Update" if write.name else "Create"
         request = kind.update(write.key, write.name, write.text) if write.name else kind.create(write.key, write.text)
         call = getattr(kind.stub(self._channel), f"{verb}{kind.singular.title()}")
         try:
-            answer = call(request, metadata=self._metadata, timeout=SECONDS)
+            answer = call(request, metadata=self._metadata, timeout=seconds)
         except grpc.RpcError as error:
             if not is_passing(error):
                 raise Surprise(f"{error.code()} {error.details()}") from error
@@ -214,11 +217,13 @@ class Writer(threading.Thread):
     def settle(self, write: Write) -> None:
         """Send it until there is an answer, or leave it."""
         self._journal.writes.append(write)
-        pause = 0.05
+        pause, seconds = 0.05, SECONDS
+        if self._draw.random() < IMPATIENT:
+            seconds = self._draw.uniform(0, IMPATIENT_SECONDS)
         while not self.abandoned.is_set():
             write.sent += 1
             try:
-                answer = self._sender.send(write)
+                answer = self._sender.send(write, seconds)
             except Surprise as error:
                 self._journal.surprises.append(f"{time.strftime('%X')} {write.kind.collection} {write.key}: {error}")
                 answer = str(error)
@@ -231,6 +236,7 @@ class Writer(threading.Thread):
                 write.is_left = True
                 return
             self.abandoned.wait(pause)
+            seconds = SECONDS
             pause = min(pause * 2, LONGEST_PAUSE)
 
 

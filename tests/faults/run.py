@@ -65,7 +65,12 @@ def _trial(console: Console, plan: Plan) -> Result:
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}")
 
-    result = Trial(folder, plan, say).run()
+    trial = Trial(folder, plan, say)
+    try:
+        trial.run()
+    except AssertionError as error:
+        trial.result.problems.append(str(error))
+    result = trial.result
     if plan.keep or result.problems:
         console.print(f"Everything of this trial lies in {folder}")
     else:

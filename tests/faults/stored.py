@@ -103,5 +103,6 @@ class Stored:
         return [f"{service}: {' '.join(map(str, row))}" for service in CONSUMERS for row in self.rows(service, query)]
 
     def followed(self) -> set[str]:
-        """Return the services that the ledger follows by now."""
-        return {row.source for row in self.rows("ledger", "SELECT source FROM inbox_positions")}
+        """Return the services that the ledger follows by now, and of which it has all that there was."""
+        query = "SELECT source FROM inbox_sources WHERE position <> '' AND filled = wanted"
+        return {row.source for row in self.rows("ledger", query)}

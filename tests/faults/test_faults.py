@@ -6,6 +6,7 @@
 import random
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.faults.trial import Plan, Trial
 
 # Each process once, one hung, one ended.
-FAULTS = 9
+FAULTS = {"stream": 9, "amqp": 12}
 
 
 def empty_folder():
@@ -25,13 +26,15 @@ def empty_folder():
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("transport", ["stream"])
+@pytest.mark.parametrize("transport", FAULTS)
 def test_nothing_is_lost_repeated_or_invented_when_processes_die(transport):
-    plan = Plan(transport, FAULTS, random.SystemRandom().randrange(10**6), pauses=(0.2, 1.0), pace=0.1, away=4.0)
+    plan = Plan(
+        transport, FAULTS[transport], random.SystemRandom().randrange(10**6), pauses=(0.2, 1.0), pace=0.1, away=4.0
+    )
     print(plan)
-    folder = empty_folder()
-    result = Trial(folder, plan, print).run()
+    folder, began = empty_folder(), time.monotonic()
+    result = Trial(folder, plan, lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}")).run()
     assert result.problems == []
-    assert len(result.faults) >= FAULTS
+    assert len(result.faults) >= FAULTS[transport]
     assert result.figures["writes acknowledged"] > 0
     shutil.rmtree(folder)

@@ -4,8 +4,9 @@ import sqlalchemy as sa
 from alembic import op
 
 from kontor_kit import migrations
-from kontor_kit.changes.schema import create_change_log, drop_change_log
-from kontor_kit.inbox.schema import create_inbox, drop_inbox
+from kontor_kit.changes import schema as changes
+from kontor_kit.inbox import schema as inbox
+from kontor_kit.operations import schema as operations
 
 revision = "0001"
 down_revision = None
@@ -16,8 +17,11 @@ depends_on = None
 def upgrade():
     migrations.extensions()
     migrations.create_kit_tables()
-    create_change_log()
-    create_inbox()
+    changes.create_change_log()
+    changes.create_relay()
+    inbox.create_inbox()
+    inbox.create_sources()
+    operations.create_operations()
     op.create_table(
         "effects",
         sa.Column("tenant_id", sa.Uuid, nullable=False),
@@ -32,5 +36,8 @@ def upgrade():
 
 def downgrade():
     op.drop_table("effects")
-    drop_inbox()
-    drop_change_log()
+    operations.drop_operations()
+    inbox.drop_sources()
+    inbox.drop_inbox()
+    changes.drop_relay()
+    changes.drop_change_log()
