@@ -7,6 +7,9 @@ In between, under the same load, the yardstick: a bare gRPC server on psycopg th
 transaction as the same role under the same row security, without tokens, validation or kit; once with a round trip for
 each statement (`bare`), once with pipelines (`bare, piped`).
 
+Then `events`, for each transport: how long it takes from the commit of a change in identity until contacts has handled
+it, at 200 and 500 a second, and how many a second there can be.
+
 Columns of the table:
   req/s            answers a second
   p50 p95 p99      milliseconds until the answer, as the caller has it
@@ -21,6 +24,7 @@ Examples:
   make bench
   make bench ARGS="--quick"
   make bench ARGS="--only get,list --callers 8 --json bench.json"
+  make bench ARGS="--only events --transports amqp"
   make bench ARGS="--data /tmp/filled"      keeps the platform's data for the next time
 """
 
@@ -33,7 +37,7 @@ import platform as machine
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +48,20 @@ import grpc
 import psutil
 import report
 import verifying
+from events import Events
 from instance import Generator, Instance, generator, helper, instance
 from operations import OPERATIONS, PAGE_SIZE
-from report import Row
+from report import EventRow, Row
 
 from kontor.contacts.v1 import contact_service_pb2 as pb
+from kontor_kit.testing import rabbitmq
 
 CALLERS = (1, 8, 32)
 NAMES = 20_000
 PAGES = 20
 THREADS = 16
+TRANSPORTS = ("stream", "amqp")
+EVENTS = "events"
 PATHS = ("bare", "bare, piped", "gRPC", "gRPC, Envoy", "REST, Envoy")
 
 
@@ -173,8 +181,41 @@ def limits(bench: Bench, yardstick: Target) -> Iterator[Row]:
         yield bench.measure(Target("echo, REST", "rest", address, {"service": process}, [""]), "echo", 8)
 
 
+def measure_events(transports: Sequence[str]) -> Iterator[EventRow]:
+    """Measure the way of events over each transport, on a platform of its own."""
+    print(f"\n{report.event_head()}", flush=True)
+    for transport in transports:
+        if transport == "amqp":
+            try:
+                rabbitmq.installed()
+            except rabbitmq.RabbitMissing as error:
+                print(f"!!! NOT MEASURED OVER amqp: {error}", flush=True)
+                continue
+        with instance(None, transport) as running:
+            for row in Events(running, transport).rows():
+                print(report.event_line(row), flush=True)
+                yield row
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the bench, print the table as it comes, and return everything that was found."""
+    """Run the bench, print the tables as they come, and return everything that was found."""
+    found = {
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": machine.python_version(),
+            "system": machine.platform(),
+            "load": os.getloadavg(),
+        },
+    }
+    if options.only:
+        found |= run_requests(options)
+    if options.transports:
+        found["events"] = [row.document() for row in measure_events(options.transports)]
+    return found
+
+
+def run_requests(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure requests."""
     # What the yardstick has the service gets too.
     os.environ["KONTOR_THREADS"] = os.environ["KONTOR_DATABASE_POOL_SIZE"] = str(THREADS)
     rows: list[Row] = []
@@ -204,12 +245,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     print(report.line(row, bare), flush=True)
     print(report.ratios(rows))
     return {
-        "machine": {
-            "cores": os.cpu_count(),
-            "python": machine.python_version(),
-            "system": machine.platform(),
-            "load": os.getloadavg(),
-        },
         "contacts": options.contacts,
         "seconds": options.seconds,
         "threads": THREADS,
@@ -227,7 +262,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=2.5, help="measured for each row (default: 2.5)")
     parser.add_argument("--contacts", type=int, default=100_000, help="in the tenant (default: 100000)")
-    parser.add_argument("--only", default=",".join(OPERATIONS), help=f"operations (default: {','.join(OPERATIONS)})")
+    known = (*OPERATIONS, EVENTS)
+    parser.add_argument("--only", default=",".join(known), help=f"operations (default: {','.join(known)})")
+    parser.add_argument("--transports", default=",".join(TRANSPORTS), help="of events (default: stream,amqp)")
     parser.add_argument("--callers", default="1,8,32", help="how many at a time (default: 1,8,32)")
     parser.add_argument("--paths", default="all", help="`direct` leaves Envoy out (default: all)")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: few contacts, short rows")
@@ -236,10 +273,14 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.contacts, options.seconds = min(options.contacts, 2_000), min(options.seconds, 0.4)
-    options.only = options.only.split(",")
-    unknown = set(options.only) - OPERATIONS.keys()
+    wanted = options.only.split(",")
+    unknown = set(wanted) - set(known)
     if unknown:
-        parser.error(f"there is no operation {', '.join(sorted(unknown))}; there are {', '.join(OPERATIONS)}")
+        parser.error(f"there is no operation {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    options.only = [name for name in wanted if name != EVENTS]
+    options.transports = [name for name in options.transports.split(",") if name and EVENTS in wanted]
+    if set(options.transports) - set(TRANSPORTS):
+        parser.error(f"the transports are {', '.join(TRANSPORTS)}")
     options.callers = [int(number) for number in options.callers.split(",")]
     options.paths = PATHS[:3] if options.paths == "direct" else PATHS
     return options

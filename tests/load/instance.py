@@ -44,9 +44,9 @@ class Instance:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return uuid.UUID(claims["tenant"])
 
-    def database_url(self, role: str) -> str:
-        """Return the URL of the database of contacts as one of its roles."""
-        return database_url(self.data, self.data.state()["database_port"], "contacts", role)
+    def database_url(self, role: str, service: str = "contacts") -> str:
+        """Return the URL of the database of a service as one of its roles."""
+        return database_url(self.data, self.data.state()["database_port"], service, role)
 
     def process(self, name: str) -> psutil.Process:
         """Return a process of the platform, as `kontor dev status` names it."""
@@ -55,13 +55,14 @@ class Instance:
 
 
 @contextmanager
-def instance(folder: Path | None) -> Iterator[Instance]:
+def instance(folder: Path | None, transport: str = "stream") -> Iterator[Instance]:
     """Run a platform without demo data on `folder`; on one that is thrown away where it is None."""
     with ExitStack() as stack:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="kontor-bench-"))
             stack.callback(_forget, folder)
         command = [sys.executable, "-m", "kontor_dev", "dev", "up", "--no-demo", "--port", "0", "--data", str(folder)]
+        command += ["--transport", transport]
         up = stack.enter_context(ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
         assert up.stdout is not None
         for line in up.stdout:

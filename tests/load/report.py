@@ -10,6 +10,7 @@ PARTS = ("service", "envoy", "postgres", "generator")
 PROMISED = ("get", "create", "list 50 by name")
 PROMISED_RATIO = 0.5
 _FORMAT = "{:<24}{:<13}{:>7}{:>9}{:>8}{:>8}{:>8}{:>7}  {:>6} {:>6} {:>6} {:>6}  {:>5} {:>5} {:>5}{:>8}{:>11}"
+_EVENT_FORMAT = "{:<13}{:>11}{:>11}{:>11}{:>11}{:>9}"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,33 @@ class Row:
             path=path,
             callers=callers,
             rate=len(seconds) / result["elapsed"],
-            p50=_percentile(seconds, 0.50),
-            p95=_percentile(seconds, 0.95),
-            p99=_percentile(seconds, 0.99),
+            p50=percentile(seconds, 0.50),
+            p95=percentile(seconds, 0.95),
+            p99=percentile(seconds, 0.99),
             errors=result["errors"],
             bytes=result["bytes"] / count,
             cpu={part: spent * 1000 / count for part, spent in worked.items()},
             memory={part: used / 1e6 for part, used in memory.items()},
         )
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON takes."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """What was found over one transport; milliseconds."""
+
+    transport: str
+    offered: int
+    """Events a second; 0 where as many were offered as were handled."""
+    rate: float
+    """Events a second that were handled."""
+    p50: float
+    p99: float
+    missing: int
+    """Events that did not arrive in time."""
 
     def document(self) -> dict[str, Any]:
         """Return what JSON takes."""
@@ -135,6 +155,20 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
     """Return the value below which `share` of the ordered seconds lie, in milliseconds."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
+
+
+def event_head() -> str:
+    """Return the head of the table of events."""
+    top = "events, from the commit of a change in one service until another has handled it"
+    return top + "\n" + _EVENT_FORMAT.format("transport", "offered/s", "handled/s", "p50 ms", "p99 ms", "missing")
+
+
+def event_line(row: EventRow) -> str:
+    """Return a line of the table of events."""
+    offered = f"{row.offered:,}" if row.offered else "highest"
+    return _EVENT_FORMAT.format(
+        row.transport, offered, f"{row.rate:,.0f}", f"{row.p50:,.1f}", f"{row.p99:,.1f}", row.missing
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.load.report import Row, line, ratio_documents, ratios
+from tests.load.report import EventRow, Row, event_line, line, ratio_documents, ratios
 
 
 def row(path, rate, operation="get", cpu=1.0, **changes):
@@ -37,3 +37,13 @@ class TestRatios:
             row(path, rate, "update one field") for path, rate in (("bare", 9.0), ("bare, piped", 9.0), ("gRPC", 1.0))
         ]
         assert ratios(rows).endswith("all above it")
+
+
+class TestEvents:
+    def test_a_line_says_what_was_offered_and_what_came_of_it(self):
+        assert event_line(EventRow("stream", 500, 499.6, 31.04, 120.5, 0)).split() == [
+            *("stream", "500", "500", "31.0", "120.5", "0")
+        ]
+        assert event_line(EventRow("amqp", 0, 1234.5, 2000.0, 3000.0, 7)).split() == [
+            *("amqp", "highest", "1,234", "2,000.0", "3,000.0", "7")
+        ]
