@@ -1,5 +1,7 @@
 """The sequencer: no gap, no repeat, order for each record, whoever hangs, commits late or restores the database."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,12 +15,16 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from kontor.contacts.v1 import account_pb2
 from kontor_contacts.service import service
 from kontor_contacts.tables import metadata
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.db import Database, Statement
 from kontor_kit.testing import answer
+from kontor_kit.testing.databases import Databases
+from kontor_kit.testing.postgres import installed
+from kontor_kit.testing.running import running
 from kontor_kit.tracing import start_span
 from services.contacts.tests import hanging
 from services.contacts.tests.test_changes import Subscription, create
@@ -204,3 +210,98 @@ class TestRetention:
         subscription = Subscription(anna, position=position)
         assert subscription.next_change().change.resource_name == first
         subscription.cancel()
+
+
+class TestRestore:
+    """In clusters of their own."""
+
+    @pytest.fixture
+    def installation(self):
+        with installed() as made:
+            yield made
+
+    @pytest.fixture
+    def start(self, signer, keys, peer):
+        """Runs contacts on a database, with its log."""
+        with contextlib.ExitStack() as stack:
+
+            def run(database):
+                now = stack.enter_context(running(service(), database, signer, keys, peers={"identity": peer.address}))
+                log = Log(database)
+                stack.callback(log.close)
+                return now, log
+
+            yield run
+
+    def test_a_subscriber_goes_on_after_dump_and_restore_into_another_cluster(self, contacts, installation, start):
+        anna, log = contacts.caller(), Log(contacts.database)
+        before = create(anna, "Before").name
+        log.sequence()
+        subscription = Subscription(anna, start="START_EARLIEST")
+        position = subscription.next_change().position
+        subscription.cancel()
+        log.close()
+        dump = installation.folder / "dump"
+        installation.run("pg_dump", "-Fc", "-f", str(dump), contacts.database.url("superuser"))
+        with installation.serving(installation.initialise()) as url:
+            restored = Databases(url).empty(service())
+            installation.run("pg_restore", "-d", restored.url("superuser"), str(dump))
+            now, log = start(restored)
+            anna = now.caller(tenant=anna.tenant)
+            after = create(anna, "After").name
+            log.sequence()
+            assert log.told(anna) == [(before, 1), (after, 1)]
+            subscription = Subscription(anna, position=position)
+            assert subscription.next_change().change.resource_name == after
+            subscription.cancel()
+
+    def test_a_subscriber_is_told_to_take_a_snapshot_after_a_restore_to_a_point_in_time(self, installation, start):
+        archive, base = installation.folder / "archive", installation.folder / "base"
+        archive.mkdir()
+        archive.chmod(0o777)  # the server is somebody else
+        settings = {
+            "wal_level": "replica",
+            "archive_mode": "on",
+            "archive_command": f"cp %p {archive}/%f",
+            "restore_command": f"cp {archive}/%f %p",
+        }
+        with installation.serving(installation.initialise(), **settings) as url:
+            database = Databases(url).new(service())
+            now, log = start(database)
+            anna = now.caller()
+            kept = create(anna, "Kept").name
+            log.sequence()
+            subscription = Subscription(anna, start="START_EARLIEST")
+            position = subscription.next_change().position
+            subscription.cancel()
+            installation.run("pg_basebackup", "-d", url, "-D", str(base), "-X", "none", "-c", "fast")
+            with psycopg.connect(url, autocommit=True) as server:
+                server.execute("SELECT pg_create_restore_point('here')")
+                create(anna, "Lost")
+                log.sequence()
+                server.execute("SELECT pg_switch_wal()")
+        (base / "recovery.signal").touch()
+        (base / "recovery.signal").chmod(0o666)
+        target = {"recovery_target_name": "here", "recovery_target_action": "promote"}
+        with installation.serving(base, **settings, **target) as url:
+            now, log = start(dataclasses.replace(database, server_url=url))
+            await_that(lambda: is_promoted(url))
+            anna = now.caller(tenant=anna.tenant)
+            log.sequence()
+            with pytest.raises(grpc.RpcError) as error:
+                Subscription(anna, position=position).next()
+            refused = answer(error.value)
+            assert (refused.code, refused.reason) == (
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "POSITION_OF_ANOTHER_INCARNATION",
+            )
+            assert log.told(anna) == [(kept, 1)]
+            subscription = Subscription(anna, start="START_SNAPSHOT")
+            found = subscription.next().snapshot
+            subscription.cancel()
+            assert account_pb2.Account.FromString(found.value).name == kept
+
+
+def is_promoted(url):
+    with psycopg.connect(url) as server:
+        return server.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
