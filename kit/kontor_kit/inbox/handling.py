@@ -207,7 +207,7 @@ class _Sql:
 def _is_due(inbox: sa.Table, row: sa.FromClause) -> sa.ColumnElement[bool]:
     """The condition that a row of the inbox is to be handled now: nothing earlier of its record waits."""
     earlier = inbox.alias("earlier")
-    before = sa.select(sa.literal_column("1")).where(
+    before: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
         earlier.c.handler == row.c.handler,
         earlier.c.tenant_id == row.c.tenant_id,
         earlier.c.resource_name == row.c.resource_name,
