@@ -6,14 +6,17 @@ import json
 import os
 import signal
 import socket
+import socketserver
+import ssl
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kombu
 import sqlalchemy as sa
@@ -166,13 +169,7 @@ class Receiving:
 
     def health(self):
         """Return the status of /healthz; 0 where nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://{self.address}/healthz", timeout=10) as answer:
-                return answer.status
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
+        return health(self.address)
 
     def metric(self, name):
         """Return the value of a line of /metrics; 0 where there is none."""
@@ -208,3 +205,56 @@ def publishing(url):
             producer.publish(body, exchange="kontor.changes", routing_key=routing_key, **given)
 
         yield publish
+
+
+def health(address):
+    """Return the status of a receiver's /healthz; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+@contextmanager
+def tls_before(url, authority):
+    """Yield the URL of a broker that speaks TLS, and asks for a certificate of the authority."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.path)
+    context.load_cert_chain(*authority.issue("localhost"))
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self):
+            with (
+                suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as outside,
+                socket.create_connection((parts.hostname, parts.port)) as inside,
+            ):
+                outside.settimeout(0.02)
+                inside.settimeout(0.02)
+                while all(pass_on(*ends) for ends in ((outside, inside), (inside, outside))):
+                    pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        yield parts._replace(scheme="amqps", netloc=f"{parts.username}:{parts.password}@localhost:{port}").geturl()
+        server.shutdown()
+        thread.join()
+
+
+def pass_on(one, other):
+    """Pass on what comes from one socket to the other; tell whether it is still open."""
+    try:
+        data = one.recv(1 << 16)
+    except TimeoutError:
+        return True
+    other.settimeout(10)
+    other.sendall(data)
+    other.settimeout(0.02)
+    return bool(data)

@@ -1,7 +1,9 @@
 """The transport `amqp` with a real RabbitMQ: what is committed arrives once in effect, whatever breaks in between."""
 
 import itertools
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,8 +14,22 @@ import psycopg
 import pytest
 
 from kit.tests import consumer, elsewhere
+from kit.tests.certificates import Authority
 from kit.tests.consumer import KIND
-from kit.tests.elsewhere import Elsewhere, Receiving, Relaying, dead_letters, publishing, start_relay
+from kit.tests.elsewhere import (
+    Elsewhere,
+    Receiving,
+    Relaying,
+    broker,
+    dead_letters,
+    publishing,
+    start_relay,
+    tls_before,
+)
+from kontor_kit.amqp.broker import connection, queue
+from kontor_kit.amqp.relay import Publisher, Relay
+from kontor_kit.changes.waking import Waker
+from kontor_kit.config import Settings
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -167,7 +183,7 @@ class TestKills:
         begun.kill()
         begun.wait()
         with Writer(source) as writer:
-            for _ in range(4):
+            for _ in range(2):
                 process = start_relay(source, rabbitmq_url)
                 seen = len(received(sink))
                 await_that(lambda seen=seen: len(received(sink)) > seen + 20)
@@ -182,7 +198,7 @@ class TestKills:
         relay()
         receive().end(signal.SIGKILL)
         with Writer(source) as writer:
-            for _ in range(4):
+            for _ in range(2):
                 seen = len(received(sink))
                 process = receive(wait=False)
                 await_that(lambda seen=seen: len(received(sink)) > seen + 20)
@@ -201,6 +217,135 @@ class TestKills:
         require_all_in_order(sink, writer.written)
         # What was stored was acknowledged too: it did not come again.
         assert again.metric('kontor_amqp_received_total{outcome="stored"}') == len(writer.written) - stored
+
+
+class TestRuns:
+    """A relay that cannot go on from where the last one was begins at the end, and says so."""
+
+    @pytest.fixture
+    def run(self, source, rabbitmq_url):
+        """Relay until there is nothing to relay; return the run and the position."""
+
+        def relay_all():
+            with broker(rabbitmq_url) as connection:
+                relay = Relay(
+                    elsewhere.metadata,
+                    source.system,
+                    service="elsewhere",
+                    connect=lambda: connection,
+                    seal=elsewhere.seal,
+                    waker=Waker(source.database.url("system")),
+                )
+                publisher = Publisher(connection)
+                while relay.advance(publisher):
+                    pass
+            return source.run("SELECT run, position, incarnation FROM change_relay")[0]
+
+        return relay_all
+
+    def write(self, source, *versions):
+        source.write(*(("things/a", version) for version in versions))
+        await_that(lambda: source.run("SELECT count(*) FROM change_pending") == [(0,)])
+
+    def test_the_first_begins_at_the_end_and_the_next_goes_on(self, source, run):
+        self.write(source, 1, 2)
+        first = run()
+        assert first[1:] == (2, 1)
+        self.write(source, 3)
+        assert run() == (first[0], 3, 1)
+
+    def test_a_restored_log_is_another_run(self, source, run):
+        self.write(source, 1)
+        first = run()
+        self.write(source, 2)
+        source.run("UPDATE change_log_state SET incarnation = 2")
+        second = run()
+        assert second[1:] == (2, 2)
+        assert second[0] != first[0]
+
+    def test_what_is_kept_no_longer_is_left_to_the_stream(self, source, run):
+        self.write(source, 1)
+        first = run()
+        self.write(source, 2, 3)
+        source.run("DELETE FROM change_log WHERE position = 2")
+        source.run("INSERT INTO change_log_seals SELECT tenant_id, 2, digest FROM change_log_heads")
+        second = run()
+        assert second[1:] == (3, 1)
+        assert second[0] != first[0]
+
+    def test_where_another_one_is_at_it_there_is_nothing_to_do(self, source, run):
+        self.write(source, 1)
+        first = run()
+        self.write(source, 2)
+        with source.database.connect() as other, other.transaction():
+            other.execute("SELECT FROM change_relay FOR UPDATE")
+            assert run() == first
+        assert run()[1] == 2
+
+
+class TestBindings:
+    def test_what_nobody_wishes_for_is_unbound_after_a_day(self, source, sink, rabbitmq_url, relay, receive):
+        receive(types=[f"{KIND}.created", f"{KIND}.updated"]).end()
+        relay()
+        with broker(rabbitmq_url) as connection:
+            bound = queue("consumer")(connection.channel())
+            for number, (age, arriving) in enumerate([("1 hour", 2), ("2 days", 1)], 1):
+                run_sql(sink, f"UPDATE inbox_bindings SET wish_time = now() - interval '{age}'")
+                receive(types=[f"{KIND}.created"]).end()
+                bound.purge()
+                source.write((f"things/{number}", 1))
+                source.write((f"parts/{number}", 1), kind="created")
+                await_that(lambda done=2 * number: source.run("SELECT position FROM change_relay") == [(done,)])
+                assert bound.queue_declare(passive=True).message_count == arriving
+
+
+class TestTls:
+    def test_both_sides_show_certificates(self, source, sink, rabbitmq_url, receive, tmp_path):
+        authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+        certificate, key = authority.issue("receiver")
+        with tls_before(rabbitmq_url, authority) as url:
+            shown = {"KONTOR_AMQP_CERTIFICATE_FILE": str(certificate), "KONTOR_AMQP_KEY_FILE": str(key)}
+            receive(url=url, KONTOR_AMQP_CA_FILE=str(authority.path), **shown)
+            refusing = receive(url=url, wait=False, KONTOR_AMQP_CA_FILE=str(stranger.path), **shown)
+            await_that(lambda: "certificate verify failed" in refusing.log.read_text())
+            environ = {"KONTOR_AMQP_URL": url, "KONTOR_AMQP_CA_FILE": str(authority.path)}
+            named = {**environ, **shown}
+            with connection(Settings.load("elsewhere", named)) as relaying:
+                relaying.ensure_connection(max_retries=1)
+                Publisher(relaying).publish([("kontor.elsewhere.v1.thing.updated", b"no json")])
+            await_that(lambda: dead_letters(rabbitmq_url) == [b"no json"])
+            with pytest.raises(OSError), connection(Settings.load("elsewhere", environ)) as unnamed:
+                unnamed.connect()
+
+
+class TestCommand:
+    def test_receive_waits_for_whatever_is_away_and_ends_when_it_is_asked_to(self, tmp_path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        script = (
+            "import dataclasses, sys; from kit.tests import consumer; from kontor_kit.main import run\n"
+            "made = dataclasses.replace(consumer.service(), handlers=consumer.plain_handlers())\n"
+            "sys.exit(run('consumer', lambda: made, ['receive']))"
+        )
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(elsewhere.ROOT),
+            "KONTOR_AMQP_URL": "amqp://127.0.0.1:1",
+            "KONTOR_CONSUMER_SYSTEM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+            "KONTOR_METRICS_LISTEN": address,
+            "KONTOR_DRAIN_SECONDS": "1",
+        }
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-c", script], env=environ, stderr=log)
+        try:
+            await_that(lambda: elsewhere.health(address) == 503)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert "Warning" not in (tmp_path / "log").read_text()
 
 
 class TestBrokerAway:

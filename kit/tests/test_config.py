@@ -128,6 +128,20 @@ class TestProblems:
         assert Settings.load("contacts", {name: "http://127.0.0.1:8081/x"})
         assert Settings.load("contacts", {name: "http://identity/x", "KONTOR_PLAINTEXT": "true"})
 
+    def test_a_broker_that_is_reached_over_the_network_needs_tls(self):
+        broker = {"KONTOR_AMQP_URL": "amqp://me:secret@broker:5672/"}
+        assert problems(broker) == ["KONTOR_AMQP_URL: needs amqps, or KONTOR_PLAINTEXT=true"]
+        assert Settings.load("contacts", {**broker, "KONTOR_PLAINTEXT": "true"})
+        assert Settings.load("contacts", {"KONTOR_AMQP_URL": "amqps://me:secret@broker/"})
+        assert Settings.load("contacts", {"KONTOR_AMQP_URL": "amqp://me:secret@127.0.0.1/"})
+
+    def test_the_certificate_for_the_broker_needs_its_key(self, tmp_path):
+        certificate = tmp_path / "certificate.pem"
+        certificate.touch()
+        assert problems({"KONTOR_AMQP_CERTIFICATE_FILE": str(certificate)}) == [
+            "KONTOR_AMQP_CERTIFICATE_FILE and KONTOR_AMQP_KEY_FILE: set both or none"
+        ]
+
     def test_secret_given_twice_or_unreadable(self):
         twice = {"KONTOR_PAGE_TOKEN_KEY": KEY, "KONTOR_PAGE_TOKEN_KEY_FILE": "/f"}
         assert problems(twice) == [

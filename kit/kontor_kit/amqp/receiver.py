@@ -130,7 +130,11 @@ class Deposit(DependencyProvider):  # type: ignore[misc]  # nameko has no types
 
     def start(self) -> None:
         """Begin to work."""
-        self.container.spawn_managed_thread(self._run)
+        self._thread = self.container.spawn_managed_thread(self._run)
+
+    def stop(self) -> None:
+        """End; nothing waits any more."""
+        self._thread.kill()
 
     def get_dependency(self, worker_ctx: Any) -> Callable[[Message], None]:
         """Return the function."""
