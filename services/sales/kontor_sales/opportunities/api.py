@@ -32,6 +32,7 @@ from kontor_sales.products.table import PRODUCT
 _IMPORT: Final = "ImportOpportunities"
 _OVERRIDE: Final = "OverrideOpportunityStage"
 _REOPENS: Final = ("ReopenOpportunity", _OVERRIDE)
+_DEFAULT: Final = "default"
 _FROZEN: Final = ("amount", "lines")
 _OPENED: Final = {pipelines.OPEN: "reopened", pipelines.WON: "won", pipelines.LOST: "lost"}
 
@@ -267,7 +268,7 @@ class Opportunities(ResourceServicer):
     def _place(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> tuple[Any, Any]:
         """Return the pipeline and the stage of an opportunity, and write down those that it does not name."""
         if not after.pipeline:
-            after.pipeline = before.pipeline if before is not None else self._default_pipeline(tx, call)
+            after.pipeline = before.pipeline if before is not None else self._default(tx, call)
         pipeline = self._pipeline(tx, after.pipeline)
         if pipeline is None or not is_live(pipeline):
             if before is not None and before.pipeline == after.pipeline:
@@ -278,6 +279,13 @@ class Opportunities(ResourceServicer):
             raise InvalidArgument(("stage", "is no stage of the pipeline"))
         after.stage = stage.id
         return pipeline, stage
+
+    def _default(self, tx: Transaction, call: Call) -> str:
+        known = self._known(tx)
+        if _DEFAULT not in known:
+            known[_DEFAULT] = self._default_pipeline(tx, call)
+        name: str = known[_DEFAULT]
+        return name
 
     def _pipeline(self, tx: Transaction, name: str) -> Any:
         """Return a pipeline, which stays as it is until the transaction ends; None where there is none."""

@@ -161,9 +161,9 @@ def position(pipeline: Pipeline, stage_id: str) -> int:
 
 
 def is_forward(pipeline: Pipeline, before: str, after: str) -> bool:
-    """Tell whether a move is one to a later stage, or to being won; to being lost is not."""
-    target = find(pipeline, after)
-    if target is None or target.category == LOST:
+    """Tell whether a move is one from an open stage to a later one, or to being won; to being lost is not."""
+    source, target = find(pipeline, before), find(pipeline, after)
+    if source is None or target is None or source.category != OPEN or target.category == LOST:
         return False
     return target.category == WON or position(pipeline, after) > position(pipeline, before)
 
