@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
         prog="make faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--transport", default=",".join(TRANSPORTS), help="stream, amqp or both (default: %(default)s)")
-    parser.add_argument("--faults", type=int, default=60, help="faults in each trial (default: %(default)s)")
+    parser.add_argument("--faults", type=int, default=70, help="faults in each trial (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=300, help="they end after this time (default: %(default)s)")
     parser.add_argument("--away", type=float, default=60, help="seconds without a broker (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a trial")

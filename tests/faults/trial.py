@@ -24,7 +24,7 @@ from kontor_kit.ids import uuid7
 from tests.e2e.instance import Instance
 from tests.e2e.rest import new_tenant
 from tests.faults import verdicts
-from tests.faults.killer import Fault, Killer, Watch
+from tests.faults.killer import END, Fault, Killer, Watch
 from tests.faults.kontor_ledger import SLOW
 from tests.faults.load import KINDS, Load
 from tests.faults.stored import PRODUCERS, Stored
@@ -151,11 +151,17 @@ class Trial:
             killer.strike(self._plan.pauses)
         time.sleep(self._plan.pauses[1])
         if "rabbitmq" in self._watch.rows:
-            wait_for(self._watch.is_well, COME_BACK_SECONDS, "everything serves")
-            before = len(self._load.journal.acknowledged)
-            self._say(f"rabbitmq is kept away for {self._plan.away:.0f} s")
-            killer.keep_away("rabbitmq", self._plan.away)
-            self.result.figures["writes while rabbitmq was away"] = len(self._load.journal.acknowledged) - before
+            self._keep_broker_away(killer)
+
+    def _keep_broker_away(self, killer: Killer) -> None:
+        """Let the broker be away while the writes go on, and end a receiver when it gets what has piled up."""
+        wait_for(self._watch.is_well, COME_BACK_SECONDS, "everything serves")
+        before = len(self._load.journal.acknowledged)
+        self._say(f"rabbitmq is kept away for {self._plan.away:.0f} s")
+        away = killer.keep_away("rabbitmq", self._plan.away)
+        self.result.figures["writes while rabbitmq was away"] = len(self._load.journal.acknowledged) - before
+        wait_for(lambda: away.seconds is not None, COME_BACK_SECONDS, "rabbitmq serves")
+        killer.hit("ledger-receive-1", END, self._watch.rows["ledger-receive-1"]["pid"])
 
     def _tell(self, fault: Fault) -> None:
         self._say(f"{fault.how} {fault.victim:<18} {len(self._load.journal.acknowledged):>6} writes acknowledged")
