@@ -121,6 +121,13 @@ class Saga:
         self._result = result
         self.kind = Kind(name, request, self._run)
 
+    def begun(self) -> dict[str, Any]:
+        """Return the checkpoint of a saga whose first step is done by the method that starts it, in its transaction.
+
+        So it is undone whatever ends the saga, be it cancelled before anybody worked on it.
+        """
+        return _State(at=1).json()
+
     def _run(self, work: Work) -> Message | None:
         """Go on from the last checkpoint to the end, one way or the other."""
         while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from psycopg.types.json import Jsonb
 from hypothesis import strategies as st
 
 from kit.tests import operating
@@ -199,6 +200,17 @@ class TestCancel:
         world = World()
         assert finish(saga_of(world.steps([()])), before=lambda saga: self.cancel(rows, saga)) == CANCELLED
         assert world.calls == []
+
+    def test_undoes_what_the_method_did_that_started_it(self, finish, rows):
+        world = World()
+        saga = saga_of(world.steps([(), ()]))
+
+        def cancelled_at_once(id):
+            begun = "UPDATE operations SET cancel_requested = true, checkpoint = %s WHERE id = %s RETURNING 1"
+            rows(begun, Jsonb(saga.begun()), id)
+
+        assert finish(saga, before=cancelled_at_once) == CANCELLED
+        assert world.calls == ["undo 0"]
 
     def test_undoes_what_was_done(self, finish, rows):
         world = World()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import orjson
 import sqlalchemy as sa
 from google.longrunning import operations_pb2 as longrunning
 from google.protobuf.descriptor import ServiceDescriptor
@@ -30,9 +31,10 @@ _COLUMNS: Final = (
 )
 _START: Final = Statement(
     sa.text(
-        "INSERT INTO operations (tenant_id, id, kind, state, subject, traceparent, request, stage, done_units,"  # noqa: S608
-        " total_units, cancel_requested, epoch, retries, faults, due_time, create_time, update_time)"
-        " VALUES (:tenant, :id, :kind, 1, :subject, :traceparent, :request, '', 0, 0, false, 0, 0, 0, now(), now(), now())"
+        "INSERT INTO operations (tenant_id, id, kind, state, subject, traceparent, request, checkpoint, stage,"  # noqa: S608
+        " done_units, total_units, cancel_requested, epoch, retries, faults, due_time, create_time, update_time)"
+        " VALUES (:tenant, :id, :kind, 1, :subject, :traceparent, :request, CAST(:checkpoint AS jsonb), '',"
+        " 0, 0, false, 0, 0, 0, now(), now(), now())"
         f" RETURNING {_COLUMNS}"
     )
 )
@@ -66,8 +68,10 @@ class Operations:
         self.parent = f"services/{domain.partition('.')[0]}"
         self.pattern = f"{self.parent}/operations/{{operation}}"
 
-    def start(self, tx: Transaction, call: Call, kind: Kind, request: Message) -> longrunning.Operation:
-        """Start an operation with the transaction of the method that answers with it."""
+    def start(
+        self, tx: Transaction, call: Call, kind: Kind, request: Message, checkpoint: dict[str, Any] | None = None
+    ) -> longrunning.Operation:
+        """Start an operation with the transaction of the method that answers with it, at `checkpoint` where it is given."""
         if not isinstance(request, kind.request):
             raise TypeError(f"{kind.name} takes no {type(request)}")
         values = {
@@ -77,9 +81,15 @@ class Operations:
             "subject": principal_of(call).subject,
             "traceparent": call.trace.traceparent,
             "request": request.SerializeToString(),
+            "checkpoint": orjson.dumps(checkpoint).decode() if checkpoint is not None else None,
         }
         [row] = tx.run(_START, values)
         return self.message(row)
+
+    def find(self, tx: Transaction, name: str) -> longrunning.Operation | None:
+        """Return an operation of the transaction's tenant, whoever started it; None where it is not kept any more."""
+        rows = tx.run(_GET, {"id": parse_name(name, self.pattern, "name"), "subject": None})
+        return self.message(rows[0]) if rows else None
 
     def message(self, row: Row) -> longrunning.Operation:
         """Return the operation that `row` holds."""
