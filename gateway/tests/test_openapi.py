@@ -9,7 +9,10 @@ from openapi_spec_validator import validate
 from gateway.tests.fakes import DESCRIPTORS
 from kontor_gateway.contract import Contract
 from kontor_gateway.docs import page
+from kontor_gateway.fields import HTTP_BODY
 from kontor_gateway.openapi import openapi, openapi_json
+
+JSON = "application/json"
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +83,23 @@ def test_everything_is_described(document):
 
 def test_requests_refuse_unknown_fields(document, operations):
     bodies = [operation["requestBody"] for _, _, operation in operations.values() if "requestBody" in operation]
-    for body in bodies:
-        reference = body["content"]["application/json"]["schema"]["$ref"]
+    for content in (body["content"] for body in bodies if JSON in body["content"]):
+        reference = content[JSON]["schema"]["$ref"]
         assert document["components"]["schemas"][reference.rsplit("/", 1)[-1]]["additionalProperties"] is False
+
+
+def test_only_what_is_given_as_it_is_has_another_type_than_json(contract, operations):
+    for method in contract.methods:
+        for _, _, operation in (operations[name] for name in [operation_id(method)] if name in operations):
+            content = operation["responses"]["200"]["content"]
+            assert (JSON in content) == (method.response != HTTP_BODY), method.full_name
 
 
 def test_examples_fit_their_schemas(document, operations):
     for _, _, operation in operations.values():
         contents = [operation["requestBody"]["content"]] if "requestBody" in operation else []
         contents.append(operation["responses"]["200"]["content"])
-        for content in contents:
-            media = content["application/json"]
+        for media in (content[JSON] for content in contents if JSON in content):
             check(document, media["schema"], media["example"])
         for parameter in operation["parameters"]:
             if "example" in parameter:
