@@ -11,8 +11,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from psycopg.types.json import Jsonb
 from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
 
 from kit.tests import operating
 from kontor_kit.errors import FailedPrecondition, Unavailable
