@@ -404,10 +404,49 @@ class TestDatabaseAway:
         assert process.process.poll() is None
 
 
+def run_patched(script):
+    """Return what a script prints that runs in a patched process, as the receiver does."""
+    patch = "import eventlet; eventlet.monkey_patch()\n"
+    command = [sys.executable, "-W", "ignore", "-c", patch + script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=elsewhere.ROOT).stdout
+
+
 def test_the_receiver_imports_no_grpc():
-    script = (
-        "import eventlet; eventlet.monkey_patch(); from kontor_kit.amqp import receiver; import sys;"
-        "print([name for name in sys.modules if name.split('.')[0] == 'grpc'])"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", script]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+    script = "import sys; from kontor_kit.amqp import receiver; print([n for n in sys.modules if n[:4] == 'grpc'])"
+    assert run_patched(script) == "[]\n"
+
+
+def test_what_the_database_refuses_is_told_from_what_came_with_it():
+    script = """
+from types import SimpleNamespace
+import psycopg
+from kontor_kit.amqp.envelope import Malformed
+from kontor_kit.amqp.receiver import Deposit
+
+class Store:
+    away = 1
+    def put(self, messages):
+        if self.away:
+            self.away -= 1
+            raise psycopg.errors.UndefinedTable("not migrated yet")
+        if "bad" in messages:
+            raise psycopg.errors.ProgramLimitExceeded("index row size exceeds maximum")
+        print("stored", *messages)
+
+deposit = Deposit(Store())
+deposit.container = SimpleNamespace(spawn_managed_thread=eventlet.spawn)
+deposit.start()
+put = deposit.get_dependency(None)
+
+def give(message):
+    try:
+        put(message)
+    except Malformed as problem:
+        print("refused", message)
+
+waiting = [eventlet.spawn(give, message) for message in ("a", "bad", "b")]
+with eventlet.Timeout(10):
+    [each.wait() for each in waiting]
+deposit.stop()
+"""
+    assert sorted(run_patched(script).splitlines()) == ["refused bad", "stored a", "stored b"]

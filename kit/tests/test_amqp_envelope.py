@@ -117,6 +117,7 @@ def test_it_is_a_cloud_event_in_json():
         ("subject", None),
         ("subject", "a\0b"),
         ("subject", "a" * 1001),
+        ("subject", "\N{GRINNING FACE}" * 251),
         ("time", "yesterday"),
         ("time", "2026-01-02T03:04:05"),
         ("kontortenant", "tenants/a"),

@@ -32,6 +32,7 @@ _DATA_TYPE: Final = "application/protobuf"
 _TYPE: Final = re.compile(r"(kontor\.([a-z][a-z0-9_]*)\.v[0-9]+)\.([a-z][a-z0-9_]*)\.[a-z][a-z0-9_]*")
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LAST: Final = 2**63 - 1
+_LONGEST: Final = 1000
 
 
 class Malformed(Exception):
@@ -126,9 +127,9 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise Malformed(name, "is missing" if value in (None, "") else "must be text")
-    # Neither is allowed in CloudEvents, and the first not in PostgreSQL.
-    if not value.isprintable() or len(value) > 1000:
-        raise Malformed(name, "must be at most 1000 printable characters")
+    # CloudEvents allow no control characters, and what is longer fits into no index.
+    if not value.isprintable() or len(value.encode()) > _LONGEST:
+        raise Malformed(name, f"must be of printable characters, at most {_LONGEST} bytes")
     return value
 
 

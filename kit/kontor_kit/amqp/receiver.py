@@ -50,6 +50,8 @@ PREFETCH: Final = 200
 _HEARTBEAT_SECONDS: Final = 20
 _RETRY_SECONDS: Final = 1.0
 _WISH_SECONDS: Final = 3600.0
+_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+"""What the database says of a message that it will never take."""
 _AWAY: Final = (psycopg.Error, PoolTimeout)
 
 
@@ -157,7 +159,7 @@ class Deposit(DependencyProvider):  # type: ignore[misc]  # nameko has no types
         while True:
             try:
                 self._store.put([message for message, _ in batch])
-            except psycopg.DataError as error:
+            except _REFUSED as error:
                 if len(batch) == 1:
                     batch[0][1].send_exception(Malformed("", f"the database refuses it: {error}"))
                     return
@@ -182,6 +184,7 @@ class CalmConsumer(QueueConsumer):  # type: ignore[misc]  # nameko has no types
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> list[Any]:
         """Declare everything and return the consumers; called after each connection."""
+        self._measures.connected.set(0)
         for provider in self._providers:
             provider.declare(channel)
             taken = partial(self._take, provider)
