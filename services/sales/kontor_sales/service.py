@@ -1,7 +1,10 @@
 """The composition root: everything that the service consists of."""
 
+import datetime as dt
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
 from kontor_sales.absences.api import Absences
 from kontor_sales.close_reasons.api import CloseReasons
+from kontor_sales.commissions.api import CommissionPlans, Commissions
+from kontor_sales.contracts import renewing
+from kontor_sales.contracts.api import Contracts
+from kontor_sales.contracts.table import contracts
 from kontor_sales.lead_assignment_rules.api import LeadAssignmentRules
 from kontor_sales.lead_forms.api import LeadForms
 from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
@@ -30,10 +37,15 @@ from kontor_sales.leads.refreshing import Refreshing
 from kontor_sales.leads.table import leads
 from kontor_sales.opportunities.api import Opportunities
 from kontor_sales.opportunities.table import opportunities
+from kontor_sales.orders.api import Orders
+from kontor_sales.orders.table import orders
 from kontor_sales.pipelines.api import Pipelines
 from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
 from kontor_sales.promotions.api import PromotionRedemptions, Promotions
+from kontor_sales.quotes import expiring
+from kontor_sales.quotes.api import DiscountPolicies, Quotes
+from kontor_sales.quotes.table import quotes
 from kontor_sales.tables import metadata
 from kontor_sales.territories.api import Territories
 
@@ -60,7 +72,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
-    handing_over.declare(handlers, user_pb2.User, [leads, opportunities])
+    handing_over.declare(handlers, user_pb2.User, [contracts, leads, opportunities, orders, quotes])
     lead_events.declare(handlers)
     return handlers
 
@@ -68,23 +80,50 @@ def _handlers() -> Handlers:
 def _records(runtime: Runtime) -> dict[str, Any]:
     """Return what handlers and operations change, by collection."""
     shared = _shared(runtime)
-    return {"leads": Leads(shared), "opportunities": Opportunities(shared, Pipelines(shared).standard)}
+    all_opportunities = Opportunities(shared, Pipelines(shared).standard)
+    return {
+        "contracts": Contracts(shared, all_opportunities),
+        "leads": Leads(shared),
+        "opportunities": all_opportunities,
+        "orders": Orders(shared),
+        "quotes": Quotes(shared, all_opportunities),
+    }
 
 
 def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
     """Return what works over all tenants; its database is as the system role."""
+    system = runtime.database
+    periodic = {"expire-quotes": ("quotes", expiring.job), "renew-contracts": ("contracts", renewing.job)}
 
-    def refresh_scores(stopping: threading.Event) -> None:
-        # Scores are refreshed as the app role, held to one tenant at a time.
-        settings = runtime.settings
-        database = Database(settings.database_url, pool_size=1, name="kontor-sales-scores")
+    def refresh_scores(records: dict[str, Any], stopping: threading.Event) -> None:
+        Refreshing(records["leads"], system).run(stopping)
+
+    def pass_days(name: str, records: dict[str, Any], stopping: threading.Event) -> None:
+        collection, job = periodic[name]
+        job(records[collection], _today).job(system)[1](stopping)
+
+    return [
+        ("refresh-scores", _as_app(runtime, "kontor-sales-scores", refresh_scores)),
+        *((name, _as_app(runtime, f"kontor-sales-{name}", partial(pass_days, name))) for name in periodic),
+    ]
+
+
+def _as_app(runtime: Runtime, name: str, work: Callable[[dict[str, Any], threading.Event], None]) -> Job:
+    """Return a job that changes records: as the app role, held to one tenant at a time."""
+
+    def run(stopping: threading.Event) -> None:
+        database = Database(runtime.settings.database_url, pool_size=1, name=name)
         database.open()
         try:
-            Refreshing(Leads(_shared(replace(runtime, database=database))), runtime.database).run(stopping)
+            work(_records(replace(runtime, database=database)), stopping)
         finally:
             database.close()
 
-    return [("refresh-scores", refresh_scores)]
+    return run
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
 
 
 def _shared(runtime: Runtime) -> Shared:
@@ -105,20 +144,27 @@ def _shared(runtime: Runtime) -> Shared:
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
     pipelines, all_leads = Pipelines(shared), Leads(shared)
+    all_opportunities = Opportunities(shared, pipelines.standard)
     resources = [
         Absences(shared),
         CloseReasons(shared),
+        CommissionPlans(shared),
+        Commissions(shared),
+        Contracts(shared, all_opportunities),
+        DiscountPolicies(shared),
         LeadAssignmentRules(shared),
         LeadForms(shared, all_leads.capture),
         LeadScoreRules(shared),
         all_leads,
-        Opportunities(shared, pipelines.standard),
+        all_opportunities,
+        Orders(shared),
         pipelines,
         PriceBookEntries(shared),
         PriceBooks(shared),
         Products(shared),
         PromotionRedemptions(shared),
         Promotions(shared),
+        Quotes(shared, all_opportunities),
         Territories(shared),
     ]
     log = ChangeLog(metadata, "sales.kontor", resources)

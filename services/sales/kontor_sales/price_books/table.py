@@ -94,17 +94,33 @@ _PRICES = Statement(
         products.c.tax_rate,
         products.c.display_name,
         products.c.unit,
+        price_books.c.currency_code,
     )
     .select_from(price_book_entries)
     .join(
         products,
         sa.and_(products.c.tenant_id == price_book_entries.c.tenant_id, products.c.id == price_book_entries.c.product),
     )
+    .join(
+        price_books,
+        sa.and_(
+            price_books.c.tenant_id == price_book_entries.c.tenant_id,
+            price_books.c.id == price_book_entries.c.price_book,
+        ),
+    )
     .where(
         price_book_entries.c.tenant_id == TENANT,
         price_book_entries.c.price_book == sa.bindparam("price_book", type_=sa.Uuid),
         price_book_entries.c.product == sa.any_(_PRODUCTS),
         price_book_entries.c.delete_time.is_(None),
+    )
+)
+_STANDARD = Statement(
+    sa.select(price_books.c.id).where(
+        price_books.c.tenant_id == TENANT,
+        price_books.c.currency_code == sa.bindparam("currency", type_=price_books.c.currency_code.type),
+        price_books.c.standard,
+        price_books.c.delete_time.is_(None),
     )
 )
 _MISSING = Statement(
@@ -114,19 +130,28 @@ _MISSING = Statement(
 )
 
 
-def load_prices(tx: Transaction, price_book: uuid.UUID, lines: Sequence[Any]) -> dict[str, Price]:
+def load_prices(tx: Transaction, price_book: uuid.UUID, lines: Sequence[Any], currency: str = "") -> dict[str, Price]:
     """Return what the products that lines name cost by a price book, by the names of the products.
 
-    Raises InvalidArgument where a line names no product but something else.
+    Raises InvalidArgument where a line names no product but something else, and where the prices are in another
+    currency than the one that is wanted.
     """
     ids = list(product_ids(lines))
     if not ids:
         return {}
     rows = tx.run(_PRICES, {"tenant": tx.tenant_id, "price_book": price_book, "products": ids})
+    if rows and currency not in ("", rows[0][-1]):
+        raise InvalidArgument(("price_book", f"has prices in {rows[0][-1]}, and the lines are in {currency}"))
     return {
         f"products/{product}": Price(f"priceBookEntries/{entry}", _tiers(tiers), tax_rate, display_name, unit or "")
-        for product, entry, tiers, tax_rate, display_name, unit in rows
+        for product, entry, tiers, tax_rate, display_name, unit, _ in rows
     }
+
+
+def find_standard_book(tx: Transaction, currency: str) -> uuid.UUID | None:
+    """Return the id of the standard price book in a currency; None where there is none."""
+    rows = tx.run(_STANDARD, {"tenant": tx.tenant_id, "currency": currency})
+    return rows[0][0] if rows else None
 
 
 def check_products(tx: Transaction, lines: Sequence[Any], before: Sequence[Any] = ()) -> None:

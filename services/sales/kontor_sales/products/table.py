@@ -1,8 +1,14 @@
 """The resource and the table of products."""
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.sales.v1 import product_pb2
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.filter_sql import TENANT
+from kontor_kit.ids import parse_name
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.scopes import TenantScope
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
@@ -45,3 +51,18 @@ PRODUCT = Resource(
     events=(*STANDARD_EVENTS, "availability_reported"),
     conflicts={"products_sku_key": "another product has this article number (sku)"},
 )
+
+_FAMILIES = Statement(
+    sa.select(products.c.id, products.c.family).where(
+        products.c.tenant_id == TENANT, products.c.id == sa.any_(sa.bindparam("products", type_=ARRAY(sa.Uuid)))
+    )
+)
+
+
+def find_families(tx: Transaction, names: Iterable[str]) -> dict[str, str]:
+    """Return the families of products, by their names; those without one are left out."""
+    ids = [parse_name(name, PRODUCT.pattern, "product") for name in names]
+    if not ids:
+        return {}
+    rows = tx.run(_FAMILIES, {"tenant": tx.tenant_id, "products": ids})
+    return {f"products/{id}": family for id, family in rows if family}

@@ -1,13 +1,11 @@
 """The gRPC services of promotions and their redemptions."""
 
 import datetime as dt
-import uuid
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.sales.v1 import promotion_redemption_pb2, promotion_redemption_service_pb2, promotion_service_pb2
 from kontor_kit import money
@@ -21,19 +19,14 @@ from kontor_kit.records import Records
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked
 from kontor_sales.lines import rules as line_rules
-from kontor_sales.price_books.table import check_products, product_ids
-from kontor_sales.products.table import products
+from kontor_sales.price_books.table import check_products
+from kontor_sales.products.table import find_families
 from kontor_sales.promotions import rules
 from kontor_sales.promotions.table import PROMOTION, PROMOTION_REDEMPTION, promotion_redemptions
 
 _REDEMPTIONS = promotion_redemption_service_pb2.DESCRIPTOR.services_by_name["PromotionRedemptionService"]
 _Redemption = promotion_redemption_pb2.PromotionRedemption
 
-_FAMILIES = Statement(
-    sa.select(products.c.id, products.c.family).where(
-        products.c.tenant_id == TENANT, products.c.id == sa.any_(sa.bindparam("products", type_=ARRAY(sa.Uuid)))
-    )
-)
 _HELD = Statement(
     sa.select(promotion_redemptions.c.id, promotion_redemptions.c.occasion).where(
         promotion_redemptions.c.tenant_id == TENANT,
@@ -114,18 +107,14 @@ class Promotions(ResourceServicer):
         if violations := line_rules.normalise(lines, lambda: uuid7().hex, currency=currency):
             raise InvalidArgument(*violations)
         check_products(tx, lines)
-        families = self._families(tx, list(product_ids(lines))) if promotion.families else {}
+        named = {line.product for line in lines if line.product}
+        families = find_families(tx, named) if promotion.families else {}
         chosen = rules.eligible(promotion, lines, families)
         totals = line_rules.price(chosen)
         amount = rules.discount(promotion, totals.net, totals.currency) if chosen else Decimal(0)
         if amount <= 0:
             raise FailedPrecondition("nothing that is bought is part of the promotion", reason="NOTHING_ELIGIBLE")
         return amount, totals.currency
-
-    @staticmethod
-    def _families(tx: Transaction, ids: list[uuid.UUID]) -> dict[str, str]:
-        rows = tx.run(_FAMILIES, {"tenant": tx.tenant_id, "products": ids})
-        return {f"products/{id}": family for id, family in rows if family}
 
 
 class PromotionRedemptions(ResourceServicer):

@@ -1,0 +1,1 @@
+"""Commissions: what the company's own agents get of what customers pay."""

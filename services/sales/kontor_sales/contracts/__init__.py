@@ -1,0 +1,1 @@
+"""Contracts: agreements that last, their terms, notice and renewal."""

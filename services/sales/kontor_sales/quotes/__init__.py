@@ -1,0 +1,1 @@
+"""Quotes: what customers are offered, in versions, and how they accept it."""
