@@ -117,8 +117,7 @@ def _boards() -> None:
         "opportunities_totals",
         table,
         ["tenant_id", "pipeline", "stage"],
-        postgresql_include=["amount_currency", "amount_amount", "owner", "team"],
-        postgresql_where=LIVE,
+        postgresql_include=["delete_time", "amount_currency", "amount_amount", "owner", "team"],
     )
 
 

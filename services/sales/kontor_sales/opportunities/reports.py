@@ -88,7 +88,7 @@ def board(tx: Transaction, reach: Reach, pipeline: Any, page_size: int, response
     )
     by_stage: dict[str, list[Row]] = defaultdict(list)
     for stage, *total in totals:
-        by_stage[stage].append(total)
+        by_stage[stage].append(tuple(total))
     for stage in pipeline.stages:
         column = response.columns.add(stage=stage.id, display_name=stage.display_name, category=stage.category)
         probability = Decimal(stage.probability.value)

@@ -75,14 +75,13 @@ opportunities = resource_table(
         "id",
         postgresql_where=LIVE,
     ),
-    # The totals of each stage, from the index alone.
+    # The totals of each stage, from the index alone; and whether there is anything in a stage, deleted or not.
     sa.Index(
         "opportunities_totals",
         "tenant_id",
         "pipeline",
         "stage",
-        postgresql_include=["amount_currency", "amount_amount", "owner", "team"],
-        postgresql_where=LIVE,
+        postgresql_include=["delete_time", "amount_currency", "amount_amount", "owner", "team"],
     ),
     search_index("opportunities"),
 )

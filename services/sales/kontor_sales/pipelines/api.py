@@ -31,9 +31,17 @@ _DEFAULTS = Statement(
     )
 )
 _ITS = (opportunities.c.tenant_id == TENANT, opportunities.c.pipeline == _PIPELINE)
+
+
+def _first(*conditions: Any) -> Statement:
+    """Look for one opportunity; the order leads PostgreSQL to the index, where a search without any may take long."""
+    wanted = sa.select(opportunities.c.stage).where(*_ITS, *conditions)
+    return Statement(wanted.order_by(opportunities.c.stage).limit(1))
+
+
 # Deleted ones too: they can come back.
-_USED = Statement(sa.select(opportunities.c.stage).where(*_ITS, opportunities.c.stage == sa.any_(_STAGES)).limit(1))
-_LIVE = Statement(sa.select(opportunities.c.id).where(*_ITS, opportunities.c.delete_time.is_(None)).limit(1))
+_USED = _first(opportunities.c.stage == sa.any_(_STAGES))
+_LIVE = _first(opportunities.c.delete_time.is_(None))
 _REMOVE = Statement(
     pipeline_stages.delete().where(
         pipeline_stages.c.tenant_id == TENANT,
