@@ -12,12 +12,12 @@ from kontor.contacts.v1 import custom_field_definition_pb2
 from kontor.identity.v1 import user_pb2
 from kontor.sales.v1 import change_service_pb2, operation_service_pb2
 from kontor_kit import definition_copies, handing_over, normal_forms
-from kontor_kit.calls import Servicer
+from kontor_kit.calls import Call, Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
-from kontor_kit.db import Database
+from kontor_kit.db import Database, Transaction
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Job, Runtime, Service
@@ -33,6 +33,8 @@ from kontor_sales.lead_forms.api import LeadForms
 from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
 from kontor_sales.leads import events as lead_events
 from kontor_sales.leads.api import Leads
+from kontor_sales.leads.conversion import CONVERT_LEAD
+from kontor_sales.leads.converting import Converting, trying
 from kontor_sales.leads.refreshing import Refreshing
 from kontor_sales.leads.table import leads
 from kontor_sales.opportunities.api import Opportunities
@@ -63,7 +65,7 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
         handlers_use=_records,
-        operations=[RESCORE],
+        operations=[CONVERT_LEAD.kind, RESCORE],
         operations_use=_records,
         jobs=_jobs,
     )
@@ -83,11 +85,21 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     all_opportunities = Opportunities(shared, Pipelines(shared).standard)
     return {
         "contracts": Contracts(shared, all_opportunities),
-        "leads": Leads(shared),
+        "leads": _leads(runtime, shared, all_opportunities),
         "opportunities": all_opportunities,
         "orders": Orders(shared),
         "quotes": Quotes(shared, all_opportunities),
     }
+
+
+def _leads(runtime: Runtime, shared: Shared, all_opportunities: Opportunities) -> Leads:
+    def create_opportunity(tx: Transaction, call: Call, record: Any) -> None:
+        all_opportunities.new(
+            tx, call, record, scope=all_opportunities.scope(call, all_opportunities.create_permission)
+        )
+
+    converting = Converting(Peers.of(runtime.settings), shared.definitions, trying(create_opportunity))
+    return Leads(shared, converting)
 
 
 def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
@@ -143,8 +155,9 @@ def _shared(runtime: Runtime) -> Shared:
 
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
-    pipelines, all_leads = Pipelines(shared), Leads(shared)
+    pipelines = Pipelines(shared)
     all_opportunities = Opportunities(shared, pipelines.standard)
+    all_leads = _leads(runtime, shared, all_opportunities)
     resources = [
         Absences(shared),
         CloseReasons(shared),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from kontor_kit.errors import InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.servicer import Operations
 from kontor_kit.operations.work import Work
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
@@ -24,8 +25,11 @@ from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_kit.terms import Term
 from kontor_kit.tracing import Trace
 from kontor_sales.leads import assigning, rules
+from kontor_sales.leads.conversion import CONVERT_LEAD
+from kontor_sales.leads.converting import Converting, finished
 from kontor_sales.leads.scoring import Scoring
 from kontor_sales.leads.table import LEAD, known_emails, leads
+from kontor_sales.opportunities.table import OPPORTUNITY
 from kontor_sales.products.table import PRODUCT
 
 FORM_SUBMITTED: Final = "form.submitted"
@@ -48,6 +52,9 @@ _SCORED: Final = Statement(
     .limit(200)
 )
 
+Move = Callable[[Transaction, Call, Any], None]
+"""Moves what hangs on a lead that was converted, which it is given, to what was made of it."""
+
 
 class Leads(ResourceServicer):
     """Serves leads."""
@@ -55,10 +62,14 @@ class Leads(ResourceServicer):
     SERVICE = lead_service_pb2.DESCRIPTOR.services_by_name["LeadService"]
     RESOURCE = LEAD
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, converting: Converting, moves: Sequence[Move] = ()) -> None:
         super().__init__(shared)
+        self._converting = converting
+        self._moves = moves
         self._products = Store(PRODUCT)
+        self._opportunities = Store(OPPORTUNITY)
         self._scoring = Scoring()
+        self._operations = Operations(shared.domain)
 
     # Hooks.
 
@@ -162,6 +173,25 @@ class Leads(ResourceServicer):
         at = given.ToDatetime(dt.UTC) if request.HasField("evaluation_time") else dt.datetime.now(dt.UTC)
         return self._scoring.explained(tx, lead, id, at)
 
+    def convert_lead(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Begin to convert a lead; for one that was converted, return what came of it, and do nothing."""
+        locked = self.lock(tx, call, request.name)
+        lead = locked.message
+        if lead.state in (rules.CONVERTING, rules.CONVERTED):
+            return self._operations.find(tx, lead.conversion) or finished(lead)
+        self.check_etag(call, locked, request.etag)
+        rules.check_step(lead.state, rules.CONVERTING)
+        if request.opportunity.opportunity:
+            name = request.opportunity.opportunity
+            self.referred(tx, call, self._opportunities, name, "opportunity.opportunity")
+        plan = self._converting.plan(tx, call, request, lead)
+        operation = self._operations.start(tx, call, CONVERT_LEAD.kind, plan, CONVERT_LEAD.begun())
+        after = _copy(locked)
+        after.state, after.conversion = rules.CONVERTING, operation.name
+        self.put(tx, call, locked, after, "conversionStarted")
+        self._scoring.forget(tx, locked.id)
+        return operation
+
     def writable(self, tx: Transaction, call: Call, request: Any) -> tuple[Locked, Any]:
         """Lock the lead that a request names and that can be changed; return it, and a copy to change."""
         locked = self.lock(tx, call, request.name)
@@ -185,6 +215,29 @@ class Leads(ResourceServicer):
         self._scoring.add_event(tx, id, FORM_SUBMITTED, dt.datetime.now(dt.UTC))
         self.rescore(tx, trace, [id])
         return stored
+
+    def finish_conversion(self, tx: Transaction, trace: Trace, name: str, made: Mapping[str, str]) -> dict[str, str]:
+        """Point a lead to what was made of it, by field, and move what hangs on it; return its name and where it points."""
+        call = self.own_call(tx, trace)
+        locked = self.lock(tx, call, name, live=False)
+        after = _copy(locked)
+        for field, record in made.items():
+            if record:
+                setattr(after, field, record)
+        after.state, after.convert_time = rules.CONVERTED, dt.datetime.now(dt.UTC)
+        stored = self.put(tx, call, locked, after, "converted")
+        for move in self._moves:
+            move(tx, call, stored)
+        return {"lead": name, **made}
+
+    def end_conversion(self, tx: Transaction, trace: Trace, lead: Any) -> None:
+        """Free a lead whose conversion came to nothing: it is in the state it was in before."""
+        call = self.own_call(tx, trace)
+        locked = self.lock(tx, call, lead.name, live=False)
+        if locked.message.state == rules.CONVERTING:
+            after = _copy(locked)
+            after.state, after.conversion = lead.state, lead.conversion
+            self.put(tx, call, locked, after, "conversionFailed")
 
     def rescore(self, tx: Transaction, trace: Trace, ids: Sequence[uuid.UUID]) -> None:
         """Bring the scores of leads up to now; of those that can be changed."""
