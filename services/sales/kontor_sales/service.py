@@ -19,6 +19,7 @@ from kontor_kit.clients import Peers
 from kontor_kit.custom_fields import FieldType
 from kontor_kit.db import Database, Transaction
 from kontor_kit.inbox.events import Handlers
+from kontor_kit.jobs import Periodic
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
@@ -105,7 +106,10 @@ def _leads(runtime: Runtime, shared: Shared, all_opportunities: Opportunities) -
 def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
     """Return what works over all tenants; its database is as the system role."""
     system = runtime.database
-    periodic = {"expire-quotes": ("quotes", expiring.job), "renew-contracts": ("contracts", renewing.job)}
+    periodic: dict[str, tuple[str, Callable[[Any, Callable[[], dt.date]], Periodic]]] = {
+        "expire-quotes": ("quotes", expiring.job),
+        "renew-contracts": ("contracts", renewing.job),
+    }
 
     def refresh_scores(records: dict[str, Any], stopping: threading.Event) -> None:
         Refreshing(records["leads"], system).run(stopping)

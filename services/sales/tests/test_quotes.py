@@ -11,29 +11,9 @@ from grpc import RpcError, StatusCode
 
 from kontor_kit import money
 from kontor_kit.testing import answer
-from kontor_kit.testing.running import Caller
 from kontor_sales.quotes import expiring, rules
 from kontor_sales.service import service
-
-TODAY = dt.datetime.now(dt.UTC).date()
-
-
-def euro(units: object) -> dict:
-    return money.fields(Decimal(str(units)), "EUR")
-
-
-def day(offset: int) -> dict:
-    date = TODAY + dt.timedelta(days=offset)
-    return {"year": date.year, "month": date.month, "day": date.day}
-
-
-def line(units: object, **fields) -> dict:
-    return {"description": "Work", "unit_price": euro(units), **fields}
-
-
-def quote(caller, **fields):
-    usual = {"display_name": "Offer", "lines": [line(100)], "valid_until": day(10)}
-    return caller("CreateQuote", quote={**usual, **fields})
+from services.sales.tests.selling import TODAY, day, euro, line, quote, sent, stranger
 
 
 def opportunity(caller, **fields):
@@ -42,19 +22,6 @@ def opportunity(caller, **fields):
 
 def amount(caller, deal) -> Decimal:
     return money.amount(caller("GetOpportunity", name=deal.name).amount)
-
-
-def sent(caller, **fields):
-    """Return a quote that lies with the customer, and the token of its link."""
-    name = quote(caller, **fields).name
-    caller("SubmitQuote", name=name)
-    response = caller("SendQuote", name=name)
-    return response.quote, response.token
-
-
-def stranger(server) -> Caller:
-    """Return somebody without a token."""
-    return Caller(server, tenant=None, user="", teams=(), token="")  # type: ignore[arg-type]
 
 
 class TestWriting:
@@ -234,17 +201,17 @@ class TestApproval:
 class TestLink:
     def test_shows_the_offer_and_changes_nothing(self, anna, server):
         made, token = sent(anna)
-        offer = stranger(server)("ReviewQuote", token=token)
+        offer = stranger(anna)("ReviewQuote", token=token)
         assert (offer.quote_number, offer.state) == (made.quote_number, rules.SENT)
         assert money.amount(offer.gross_amount) == 100
-        page = stranger(server)("ShowQuotePage", token=token)
+        page = stranger(anna)("ShowQuotePage", token=token)
         assert page.content_type == "text/html; charset=utf-8"
         assert made.quote_number in page.data.decode()
         assert anna("GetQuote", name=made.name) == made
 
     def test_accepts_once_with_a_name(self, anna, server):
         made, token = sent(anna)
-        customer = stranger(server)
+        customer = stranger(anna)
         assert [*customer.refusal("AcceptQuote", token=token, signer_name=" ").violations] == ["signer_name"]
         forwarded = {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}
         accepted = customer("AcceptQuote", token=token, signer_name="Max Müller", metadata=forwarded)
@@ -261,7 +228,7 @@ class TestLink:
 
         def sign(number: int) -> str:
             try:
-                return stranger(server)("AcceptQuote", token=token, signer_name=f"Signer {number}").signer_name
+                return stranger(anna)("AcceptQuote", token=token, signer_name=f"Signer {number}").signer_name
             except RpcError as error:
                 return answer(error).reason
 
@@ -272,37 +239,37 @@ class TestLink:
 
     def test_declines(self, anna, server):
         made, token = sent(anna)
-        assert stranger(server)("DeclineQuote", token=token, reason="Too dear").state == rules.DECLINED
+        assert stranger(anna)("DeclineQuote", token=token, reason="Too dear").state == rules.DECLINED
         assert anna("GetQuote", name=made.name).answer.reason == "Too dear"
-        assert stranger(server).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_DECLINED"
+        assert stranger(anna).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_DECLINED"
 
     def test_says_when_there_is_a_later_version(self, anna, server):
         made, token = sent(anna)
         anna("ReviseQuote", name=made.name)
-        assert stranger(server)("ReviewQuote", token=token).state == rules.SUPERSEDED
-        assert stranger(server).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_SUPERSEDED"
+        assert stranger(anna)("ReviewQuote", token=token).state == rules.SUPERSEDED
+        assert stranger(anna).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_SUPERSEDED"
 
     def test_says_when_it_is_too_late(self, anna, server):
         made, token = sent(anna, valid_until=day(0))
         with server.database.connect() as connection:
             connection.execute("UPDATE quotes SET valid_until = valid_until - 1 WHERE state = 4")
-        assert stranger(server)("ReviewQuote", token=token).state == rules.EXPIRED
-        assert stranger(server).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_EXPIRED"
+        assert stranger(anna)("ReviewQuote", token=token).state == rules.EXPIRED
+        assert stranger(anna).refusal("AcceptQuote", token=token, signer_name="X").reason == "QUOTE_EXPIRED"
         assert anna.refusal("SendQuote", name=made.name).reason == "NOT_VALID"
 
     @pytest.mark.parametrize("change", ["", "A" * 54, "!" * 54, "short"], ids=["cut", "made up", "no token", "short"])
     def test_nobody_guesses_one(self, anna, server, change):
         _, token = sent(anna)
         wrong = change or token[:-1]
-        refusal = stranger(server).refusal("ReviewQuote", token=wrong)
+        refusal = stranger(anna).refusal("ReviewQuote", token=wrong)
         assert (refusal.code, refusal.reason) == (StatusCode.NOT_FOUND, "LINK_UNKNOWN")
 
     def test_token_is_kept_nowhere_and_the_last_one_counts(self, anna, server):
         made, token = sent(anna)
         again = anna("SendQuote", name=made.name, metadata={"idempotency-key": "once"}).token
         assert again != token
-        assert stranger(server).refusal("ReviewQuote", token=token).reason == "LINK_UNKNOWN"
-        assert stranger(server)("ReviewQuote", token=again).state == rules.SENT
+        assert stranger(anna).refusal("ReviewQuote", token=token).reason == "LINK_UNKNOWN"
+        assert stranger(anna)("ReviewQuote", token=again).state == rules.SENT
         with server.database.connect() as connection:
             for table in ("requests", "change_pending", "quote_links", "quotes"):
                 rows = connection.execute(f"SELECT t::text FROM {table} t").fetchall()
@@ -312,7 +279,7 @@ class TestLink:
     def test_ends_with_the_quote(self, anna, server):
         made, token = sent(anna)
         anna("DeleteQuote", name=made.name)
-        assert stranger(server).refusal("AcceptQuote", token=token, signer_name="X").reason == "LINK_UNKNOWN"
+        assert stranger(anna).refusal("AcceptQuote", token=token, signer_name="X").reason == "LINK_UNKNOWN"
 
 
 class TestAccepted:
@@ -320,7 +287,7 @@ class TestAccepted:
     def accepted(self, anna, server):
         deal = opportunity(anna)
         made, token = sent(anna, opportunity=deal.name)
-        stranger(server)("AcceptQuote", token=token, signer_name="Max")
+        stranger(anna)("AcceptQuote", token=token, signer_name="Max")
         return anna("GetQuote", name=made.name)
 
     @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class Commissions(ResourceServicer):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._orders = Store(ORDER)
+        self._order_store = Store(ORDER)
 
     def settle_commissions(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Settle what an agent gets; what was settled is returned as it is."""
@@ -145,7 +145,7 @@ class Commissions(ResourceServicer):
         """Return the lines that each payment gives."""
         assert tx.tenant_id is not None, "a payment belongs to a tenant"
         own = Reach(Principal.of_service("sales", tx.tenant_id), Scope.ALL)
-        orders = self._orders.get(tx, own, list({payment.order for payment in payments}))
+        orders = self._order_store.get(tx, own, list({payment.order for payment in payments}))
         products = {line.product for order in orders.values() for line in order.lines if line.product}
         families = find_families(tx, products)
         load = COMMISSION_PLAN.codec.loader()

@@ -31,12 +31,12 @@ class Contracts(ResourceServicer):
     def __init__(self, shared: Shared, opportunities: Records) -> None:
         super().__init__(shared)
         self._opportunities = opportunities
-        self._orders = Store(ORDER)
+        self._order_store = Store(ORDER)
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Bring the contract into form, with the days that follow."""
         if before is None and after.order:
-            self.referred(tx, call, self._orders, after.order, "order")
+            self.referred(tx, call, self._order_store, after.order, "order")
         if violations := rules.normalise(after):
             raise InvalidArgument(*violations)
 

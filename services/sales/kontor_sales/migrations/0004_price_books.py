@@ -1,5 +1,7 @@
 """Create price books and promotions."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -100,7 +102,7 @@ def _promotions() -> None:
     )
 
 
-def _money(*fields: str) -> list[sa.Column[object]]:
+def _money(*fields: str) -> list[sa.Column[Any]]:
     return [
         column
         for field in fields

@@ -217,7 +217,7 @@ class Quotes(ResourceServicer):
             if not quote.price_book:
                 raise InvalidArgument(("price_book", "is required where the quote has none"))
             book = self.referred(tx, call, self._books, quote.price_book, "price_book")
-            prices = load_prices(tx, parse_name(book.name, PRICE_BOOK.pattern, "price_book"), quote.lines)
+            prices = load_prices(tx, self._book_id(quote), quote.lines)
             if violations := price_rules.price(quote.lines, prices, book.currency_code):
                 raise InvalidArgument(*violations)
             return "repriced"
@@ -316,14 +316,15 @@ class Quotes(ResourceServicer):
         percent = Decimal(0)
         if quote.lines:
             currency = quote.net_amount.currency_code
-            if quote.price_book:
-                book = parse_name(quote.price_book, PRICE_BOOK.pattern, "price_book")
-            else:
-                book = find_standard_book(tx, currency)
+            book = find_standard_book(tx, currency) if not quote.price_book else self._book_id(quote)
             prices = load_prices(tx, book, quote.lines, currency) if book is not None else {}
             whole = price_rules.list_amount(quote.lines, prices, currency)
             percent = rules.discount_percent(money.amount(quote.net_amount), whole)
         quote.total_discount_percent.value = format(percent, "f")
+
+    @staticmethod
+    def _book_id(quote: Any) -> uuid.UUID:
+        return parse_name(quote.price_book, PRICE_BOOK.pattern, "price_book")
 
     @staticmethod
     def _limit(tx: Transaction, quote: Any) -> Decimal | None:
