@@ -129,7 +129,8 @@ def _action(method: Method, options: Options) -> Json:
         "host_selection_retry_max_attempts": 3,
     }
     if method.is_read and not is_stream:
-        retry["retry_on"] += ",unavailable,reset"
+        # A server that stops cancels what comes in at this moment; of callers that go away nobody hears.
+        retry["retry_on"] += ",unavailable,cancelled,reset"
     action: Json = {
         "cluster": method.upstream,
         "timeout": "0s" if is_stream else f"{options.timeout_seconds}s",

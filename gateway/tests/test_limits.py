@@ -71,10 +71,20 @@ class TestRetries:
             ("PATCH", "/v1/accounts/a", "UpdateAccount", {"idempotency-key": "k"}, 3),
         ],
     )
-    def test_unavailable_is_tried_again_when_it_does_no_harm(self, gateway, verb, path, method, headers, tries):
-        gateway.upstream.answers[ACCOUNTS + method] = abort(grpc.StatusCode.UNAVAILABLE, "later")
+    @pytest.mark.parametrize(
+        ("code", "status"),
+        # A server that stops cancels what comes in at this moment.
+        [
+            pytest.param(grpc.StatusCode.UNAVAILABLE, 503, id="away"),
+            pytest.param(grpc.StatusCode.CANCELLED, 499, id="stops"),
+        ],
+    )
+    def test_who_is_away_or_stops_is_tried_again_when_it_does_no_harm(
+        self, gateway, verb, path, method, headers, tries, code, status
+    ):
+        gateway.upstream.answers[ACCOUNTS + method] = abort(code, "later")
         options = {"json": {}} if verb == "PATCH" else {}
-        assert gateway.call(verb, path, headers=headers, **options).status_code == 503
+        assert gateway.call(verb, path, headers=headers, **options).status_code == status
         assert len(gateway.upstream.calls) == tries
 
     def test_other_errors_are_not_tried_again(self, gateway):

@@ -133,7 +133,7 @@ end
 local function set_retries(headers)
   if not headers:get("idempotency-key") then return end
   headers:replace("x-envoy-retry-on", "reset")
-  headers:replace("x-envoy-retry-grpc-on", "unavailable")
+  headers:replace("x-envoy-retry-grpc-on", "cancelled,unavailable")
 end
 
 local function check_request(handle)
