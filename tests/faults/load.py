@@ -40,7 +40,13 @@ OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 # How a call ends when a process that it needs was killed; anything else is a defect.
-PASSING_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
+PASSING_CODES = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    # What comes in when a server stops; REST does not see it, for there the gateway may repeat what has a key.
+    grpc.StatusCode.CANCELLED,
+}
 PASSING_STATUS = {409, 502, 503, 504}
 
 
