@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from kontor.identity.v1 import role_pb2, user_pb2
 from kontor_identity.grants import to_messages
 from kontor_identity.roles.rules import ADMIN, standard_roles
-from kontor_identity.roles.standard import note
+from kontor_identity.standard_roles import note
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction

@@ -24,11 +24,11 @@ from kontor_identity.oauth.tokens import AccessTokens
 from kontor_identity.permissions import known_permissions
 from kontor_identity.registration import Registration
 from kontor_identity.roles.api import Roles
-from kontor_identity.roles.standard import StandardRoles
 from kontor_identity.secrets.api import Secrets
 from kontor_identity.service_accounts.api import ServiceAccounts
 from kontor_identity.sessions.api import Sessions
 from kontor_identity.settings import IdentitySettings
+from kontor_identity.standard_roles import StandardRoles
 from kontor_identity.tables import metadata
 from kontor_identity.teams.api import Teams
 from kontor_identity.tenants.api import Tenants

@@ -7,7 +7,7 @@ import pytest
 from kontor_identity.commands import own_call
 from kontor_identity.permissions import known_permissions
 from kontor_identity.roles.api import Roles
-from kontor_identity.roles.standard import StandardRoles
+from kontor_identity.standard_roles import StandardRoles
 from kontor_identity.tables import metadata
 from kontor_kit.pages import PageTokens
 from kontor_kit.principals import PLATFORM_TENANT

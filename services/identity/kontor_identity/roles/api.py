@@ -6,9 +6,9 @@ from typing import Any
 from kontor.identity.v1 import role_pb2, role_service_pb2
 from kontor_identity.grants import from_messages, to_messages
 from kontor_identity.roles.rules import is_known, merge, require_held
-from kontor_identity.roles.standard import drop
 from kontor_identity.roles.table import roles
 from kontor_identity.scopes import WholeScope
+from kontor_identity.standard_roles import drop
 from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument
