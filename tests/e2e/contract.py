@@ -38,6 +38,7 @@ _TEXTS = {
     "query": "Example",
     "resource_type": "accounts",
     "slug": "tenant-{}",
+    "stage": "analysis",
     "system": "erp",
 }
 # Not required of everything that has it; but a record has to be called something.

@@ -17,7 +17,12 @@ from tests.e2e.calls import Client
 from tests.e2e.contract import OPERATION, TENANT, Names, method, request
 
 # What has to be done to a record before the method can be used, by the first word of the method.
-STATES = {"Undelete": "Delete", "Reactivate": "Deactivate", "Resume": "Suspend"}
+STATES = {
+    "Undelete": "Delete",
+    "Reactivate": "Deactivate",
+    "Resume": "Suspend",
+    "ReopenOpportunity": "MarkOpportunityWon",
+}
 _START = (
     "INSERT INTO operations (tenant_id, id, kind, state, subject, request, stage, done_units, total_units,"
     " cancel_requested, epoch, retries, faults, due_time, create_time, update_time)"
