@@ -1,6 +1,6 @@
 """Builds the contract: Python code and the descriptor set of every proto under `protos/kontor`.
 
-Usage: python protos/build.py [--out DIR]      (DIR defaults to protos/gen; it is made anew)
+Usage: python protos/build.py [--out DIR]      (DIR defaults to protos/gen; what is there and the same stays)
 
 The protos of Google's common types come from the wheels `googleapis-common-protos` and `grpcio-tools`;
 `buf/validate/validate.proto` comes as a descriptor from the wheel `protovalidate`, which ships no source of it.
@@ -11,7 +11,9 @@ The result is the source tree of the distribution `kontor-protos`: packages `kon
 from __future__ import annotations
 
 import argparse
+import filecmp
 import importlib.util
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,11 +31,34 @@ ERROR_DETAILS = "google/rpc/error_details.proto"
 
 
 def build(out: Path) -> None:
-    """Generate the Python code and `kontor/descriptors.binpb` below `out`."""
+    """Generate the Python code and `kontor/descriptors.binpb` below `out`.
+
+    A file is replaced in one step, and only where it changed: what runs from there goes on.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "gen"
+        _generate(made)
+        new = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
+        for path in sorted(new):
+            _replace(made / path, out / path)
+    old = {path.relative_to(out) for path in out.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    for path in old - new:
+        (out / path).unlink()
+
+
+def _replace(made: Path, place: Path) -> None:
+    if place.is_file() and filecmp.cmp(made, place, shallow=False):
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    shutil.copyfile(made, beside)
+    beside.replace(place)
+
+
+def _generate(out: Path) -> None:
     sources = sorted(str(path.relative_to(HERE)) for path in (HERE / "kontor").rglob("*.proto"))
     googleapis = Path(importlib.util.find_spec("google.api.annotations_pb2").origin).parents[2]  # type: ignore[union-attr, arg-type]
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    shutil.rmtree(out, ignore_errors=True)
     (out / "kontor").mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
         validate = Path(scratch) / "validate.binpb"
