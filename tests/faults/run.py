@@ -71,6 +71,7 @@ def _trial(console: Console, plan: Plan) -> Result:
     except AssertionError as error:
         trial.result.problems.append(str(error))
     result = trial.result
+    say(f"[red]{len(result.problems)} problems[/]" if result.problems else "[green]everything held[/]")
     if plan.keep or result.problems:
         console.print(f"Everything of this trial lies in {folder}")
     else:

@@ -25,7 +25,7 @@ def empty_folder():
     return path
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("transport", FAULTS)
 def test_nothing_is_lost_repeated_or_invented_when_processes_die(transport):
     plan = Plan(
