@@ -17,6 +17,7 @@ from kit.tests import widgets
 from kit.tests.widgets import Widget, Widgets
 from kontor_kit import migrations
 from kontor_kit.ids import uuid7
+from kontor_kit.mapping import Codec
 from kontor_kit.terms import Term, terms
 
 WORDS = st.sampled_from(["a", "A", "ä", "b", "x y", "x  y", "a" * 50])
@@ -272,3 +273,12 @@ def test_resource_says_what_it_is_called():
         "Widget", "widgets", "widget", "widgets",
     )  # fmt: skip
     assert resource.event_prefix == "kontor.test.v1.widget"
+
+
+def test_a_computed_field_needs_no_column_and_is_not_written():
+    """Its value is the service's business, see `Records.decorate`."""
+    descriptor, table = Widget.DESCRIPTOR, Widgets.RESOURCE.table
+    codec = Codec(descriptor, table, "widgets", {"size"})
+    assert "size" not in codec.dump(Widget(size=7), "")
+    assert [str(column) for column in codec.columns(("size",))] == ["NULL"]
+    assert codec.loader(("size",))((None,)) == Widget()

@@ -8,6 +8,7 @@ from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resour
 from kontor_sales.tables import metadata
 
 LIVE = sa.text("delete_time IS NULL")
+_FORECAST = ("owner", "team", "pipeline", "amount_currency", "amount_amount")
 
 opportunities = resource_table(
     "opportunities",
@@ -42,6 +43,8 @@ opportunities = resource_table(
     sa.Column("stage_enter_time", sa.DateTime(timezone=True), nullable=False),
     sa.Column("last_open_stage", sa.Text),
     sa.Column("stage_exception", sa.Text),
+    sa.Column("base_amount_amount", sa.Numeric),
+    sa.Column("base_amount_currency", sa.String(3)),
     sa.Column("search_text", sa.Text, nullable=False),
     sa.ForeignKeyConstraint(
         ["tenant_id", "pipeline", "stage"],
@@ -82,6 +85,21 @@ opportunities = resource_table(
         "pipeline",
         "stage",
         postgresql_include=["delete_time", "amount_currency", "amount_amount", "owner", "team"],
+    ),
+    # Forecasts, from the indexes alone: what is to close in a period, and what was won in it.
+    sa.Index(
+        "opportunities_forecast_open",
+        "tenant_id",
+        "close_date",
+        postgresql_include=[*_FORECAST, "stage", "forecast_category"],
+        postgresql_where=sa.text("state = 1 AND delete_time IS NULL"),
+    ),
+    sa.Index(
+        "opportunities_forecast_won",
+        "tenant_id",
+        "close_time",
+        postgresql_include=[*_FORECAST, "base_amount_currency", "base_amount_amount"],
+        postgresql_where=sa.text("state = 2 AND delete_time IS NULL"),
     ),
     search_index("opportunities"),
 )
