@@ -129,15 +129,17 @@ class TestAvailability:
     def test_is_shown_with_its_age(self, anna):
         sold = product(anna)
         assert not sold.HasField("availability")
-        told = anna("ReportAvailability", name=sold.name, stock={"value": "12.5"}, lead_time_days=3, as_of=self.at(90))
+        told = anna(
+            "ReportAvailability", name=sold.name, stock={"value": "12.5"}, lead_time_days=3, as_of_time=self.at(90)
+        )
         found = anna("GetProduct", name=sold.name).availability
-        assert (found.stock.value, found.lead_time_days, found.as_of) == ("12.5", 3, told.availability.as_of)
+        assert (found.stock.value, found.lead_time_days, found.as_of_time) == ("12.5", 3, told.availability.as_of_time)
         assert 5400 <= found.age.seconds < 5500
 
     def test_older_report_is_ignored(self, anna):
         sold = product(anna)
-        anna("ReportAvailability", name=sold.name, stock={"value": "2"}, as_of=self.at(1))
-        late = anna("ReportAvailability", name=sold.name, stock={"value": "7"}, as_of=self.at(2))
+        anna("ReportAvailability", name=sold.name, stock={"value": "2"}, as_of_time=self.at(1))
+        late = anna("ReportAvailability", name=sold.name, stock={"value": "7"}, as_of_time=self.at(2))
         assert late.availability.stock.value == "2"
 
     def test_needs_its_own_right_and_cannot_be_written(self, anna):
@@ -148,8 +150,10 @@ class TestAvailability:
         bert("UpdateProduct", product={"name": sold.name, "availability": {"stock": {"value": "9"}}, "unit": "kg"})
         assert not anna("GetProduct", name=sold.name).HasField("availability")
 
-    @pytest.mark.parametrize(("stock", "minutes", "path"), [("many", 0, "stock"), ("1", -60, "as_of")])
+    @pytest.mark.parametrize(("stock", "minutes", "path"), [("many", 0, "stock"), ("1", -60, "as_of_time")])
     def test_names_what_is_wrong(self, anna, stock, minutes, path):
         sold = product(anna)
-        refusal = anna.refusal("ReportAvailability", name=sold.name, stock={"value": stock}, as_of=self.at(minutes))
+        refusal = anna.refusal(
+            "ReportAvailability", name=sold.name, stock={"value": stock}, as_of_time=self.at(minutes)
+        )
         assert [*refusal.violations] == [path]

@@ -29,24 +29,27 @@ class Products(ResourceServicer):
         now = dt.datetime.now(dt.UTC)
         for product in records:
             if product.HasField("availability"):
-                age = max(now - product.availability.as_of.ToDatetime(dt.UTC), dt.timedelta())
+                age = max(now - product.availability.as_of_time.ToDatetime(dt.UTC), dt.timedelta())
                 product.availability.age.FromTimedelta(age)
 
     def report_availability(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Keep what is reported, where it is newer than what is known."""
         now = dt.datetime.now(dt.UTC)
-        if not request.HasField("as_of"):
-            request.as_of.FromDatetime(now)
+        if not request.HasField("as_of_time"):
+            request.as_of_time.FromDatetime(now)
         if violations := rules.check_report(request, now):
             raise InvalidArgument(*violations)
         locked = self.lock(tx, call, request.name)
         known = locked.message.availability
-        if locked.message.HasField("availability") and known.as_of.ToNanoseconds() >= request.as_of.ToNanoseconds():
+        if (
+            locked.message.HasField("availability")
+            and known.as_of_time.ToNanoseconds() >= request.as_of_time.ToNanoseconds()
+        ):
             return self.shown(tx, call, locked.message)
         after = type(locked.message)()
         after.CopyFrom(locked.message)
         known = after.availability
         known.stock.CopyFrom(request.stock)
         known.lead_time_days = request.lead_time_days
-        known.as_of.CopyFrom(request.as_of)
+        known.as_of_time.CopyFrom(request.as_of_time)
         return self.shown(tx, call, self.put(tx, call, locked, after, "availability_reported"))

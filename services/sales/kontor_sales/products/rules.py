@@ -60,7 +60,7 @@ class Report(Protocol):
     """As the message ReportAvailabilityRequest."""
 
     stock: Any
-    as_of: Any
+    as_of_time: Any
 
 
 def check_report(report: Report, now: dt.datetime) -> list[Violation]:
@@ -69,8 +69,8 @@ def check_report(report: Report, now: dt.datetime) -> list[Violation]:
         report.stock, "stock", places=lines.QUANTITY_PLACES, least=-MAX_STOCK, most=MAX_STOCK
     )
     try:
-        if report.as_of.ToDatetime(dt.UTC) > now + CLOCKS_DIFFER:
-            violations.append(Violation("as_of", "must not lie ahead"))
+        if report.as_of_time.ToDatetime(dt.UTC) > now + CLOCKS_DIFFER:
+            violations.append(Violation("as_of_time", "must not lie ahead"))
     except (ValueError, OverflowError):
-        violations.append(Violation("as_of", "must be a time between the years 1 and 9999"))
+        violations.append(Violation("as_of_time", "must be a time between the years 1 and 9999"))
     return violations

@@ -176,7 +176,7 @@ class Quotes(ResourceServicer):
         with self.shared.database.write(tenant_of(call)) as tx:
             quote = self._change(request, call, tx, send)
             token = make_link(tx, parse_name(quote.name, QUOTE.pattern, "name"))
-            path = f"/v1/quotes:page?token={token}"
+            path = f"/v1/quotes:show?token={token}"
             return quote_service_pb2.SendQuoteResponse(quote=quote, token=token, page_path=path)
 
     def revise_quote(self, request: Any, call: Call, tx: Transaction) -> Any:
