@@ -24,6 +24,8 @@ from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
 from kontor_sales.absences.api import Absences
+from kontor_sales.activities.api import Activities
+from kontor_sales.activities.table import activities
 from kontor_sales.close_reasons.api import CloseReasons
 from kontor_sales.commissions.api import CommissionPlans, Commissions
 from kontor_sales.contracts import renewing
@@ -75,7 +77,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
-    handing_over.declare(handlers, user_pb2.User, [contracts, leads, opportunities, orders, quotes])
+    handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
     lead_events.declare(handlers)
     return handlers
 
@@ -85,6 +87,7 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     shared = _shared(runtime)
     all_opportunities = Opportunities(shared, Pipelines(shared).standard)
     return {
+        "activities": Activities(shared),
         "contracts": Contracts(shared, all_opportunities),
         "leads": _leads(runtime, shared, all_opportunities),
         "opportunities": all_opportunities,
@@ -164,6 +167,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     all_leads = _leads(runtime, shared, all_opportunities)
     resources = [
         Absences(shared),
+        Activities(shared),
         CloseReasons(shared),
         CommissionPlans(shared),
         Commissions(shared),

@@ -37,7 +37,7 @@ absences = resource_table(
 
 
 class UserScope:
-    """Absences belong to whoever is away: `own` and `team` reach the caller's, for nobody else's are a team's."""
+    """Records belong to the user they are of: `own` and `team` reach the caller's, for nobody else's are a team's."""
 
     def clause(self, scope: Scope, table: sa.Table) -> sa.ColumnElement[bool] | None:
         """Compare `user`."""
@@ -47,7 +47,7 @@ class UserScope:
         """Refuse to say of somebody else that they are away."""
         if scope is not Scope.ALL and message.user != principal.subject:
             raise PermissionDenied(
-                f"your permission reaches your own absences, and this would be one of {message.user}",
+                f"your permission reaches your own records, and this would be one of {message.user}",
                 reason="OUT_OF_SCOPE",
             )
 

@@ -1,0 +1,1 @@
+"""What people do: tasks, calls, meetings, visits, letters."""

@@ -1,0 +1,355 @@
+"""The gRPC service of activities."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from google.api import httpbody_pb2
+
+from kontor.sales.v1 import activity_pb2, activity_report_pb2, activity_service_pb2
+from kontor_kit import filters
+from kontor_kit.calls import Call
+from kontor_kit.checks import at
+from kontor_kit.db import Transaction
+from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Violation
+from kontor_kit.ids import parse_name
+from kontor_kit.methods import ResourceServicer
+from kontor_kit.principals import Principal, Scope
+from kontor_kit.records import principal_of
+from kontor_kit.references import foreign_fields
+from kontor_kit.shared import Shared
+from kontor_kit.store import Locked, Page, Reach, Store, is_live
+from kontor_sales.activities import rules
+from kontor_sales.activities.table import ACTIVITY
+from kontor_sales.calendars import rules as calendars
+from kontor_sales.calendars.table import read_busy, replace_entries
+from kontor_sales.leads.table import LEAD
+from kontor_sales.opportunities.table import OPPORTUNITY
+from kontor_sales.products.table import PRODUCT
+from kontor_sales.visits.table import recount
+
+MOST_DAYS: Final = 100
+"""Free and busy times are told of so many days at most."""
+_FOLLOW_UPS: Final = 50
+_ANSWERS: Final = ("AcceptHandOver", "DeclineHandOver")
+_USER, _CONTACT = foreign_fields(activity_pb2.Activity.Attendee.DESCRIPTOR)  # type: ignore[arg-type]
+(_COMPETITOR,) = foreign_fields(activity_report_pb2.CompetitorSighting.DESCRIPTOR)  # type: ignore[arg-type]
+_OFFERED: Final = activity_pb2.Activity.HandOver.STATE_OFFERED
+_TAKEN: Final = activity_pb2.Activity.HandOver.STATE_ACCEPTED
+_DECLINED: Final = activity_pb2.Activity.HandOver.STATE_DECLINED
+
+
+class Activities(ResourceServicer):
+    """Serves activities."""
+
+    SERVICE = activity_service_pb2.DESCRIPTOR.services_by_name["ActivityService"]
+    RESOURCE = ACTIVITY
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._own = {"opportunity": Store(OPPORTUNITY), "lead": Store(LEAD), "follows": self.store}
+        self._products = Store(PRODUCT)
+
+    # What is stored.
+
+    def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
+        """Bring the activity into form, see that what it names is there, and put it where it belongs in time."""
+        now = dt.datetime.now(dt.UTC)
+        if before is None:
+            after.state = rules.HELD if after.HasField("held_time") else rules.PLANNED
+        violations = rules.normalise(after)
+        violations += rules.check_held(after, now)
+        violations += self._check_people(call, before, after)
+        if violations:
+            raise InvalidArgument(*violations)
+        for name, store in self._own.items():
+            value = getattr(after, name)
+            if value and (before is None or getattr(before, name) != value):
+                self.referred(tx, call, store, value, name)
+        created = now if before is None else before.create_time.ToDatetime(dt.UTC)
+        after.agenda_time = rules.agenda_time(after, created)
+        if before is not None:
+            rules.follow_changes(before, after)
+
+    def _check_people(self, call: Call, before: Any | None, after: Any) -> Iterator[Violation]:
+        known = {rules.identity(attendee) for attendee in before.attendees} if before is not None else set()
+        for place, attendee in enumerate(after.attendees):
+            for foreign in (_USER, _CONTACT):
+                name = getattr(attendee, foreign.field)
+                if name and name not in known and self.shared.references.check(call, foreign, [name]):
+                    yield Violation(f"attendees[{place}].{foreign.field}", f"there is no {name}")
+
+    def new(self, tx: Transaction, call: Call, record: Any, *args: Any, **options: Any) -> Any:
+        """Store a new activity, and put it into calendars."""
+        stored = super().new(tx, call, record, *args, **options)
+        self._spread(tx, None, stored)
+        return stored
+
+    def put(self, tx: Transaction, call: Call, locked: Locked, after: Any, event: str) -> Any:
+        """Store a changed activity, and move it in calendars."""
+        stored = super().put(tx, call, locked, after, event)
+        self._spread(tx, locked.message, stored)
+        return stored
+
+    def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Delete an activity, and take it out of calendars."""
+        return self._spread_again(super().delete(request, call, tx), tx)
+
+    def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Bring an activity back, and into calendars."""
+        return self._spread_again(super().undelete(request, call, tx), tx)
+
+    def _spread_again(self, record: Any, tx: Transaction) -> Any:
+        self._spread(tx, None, record)
+        return record
+
+    def _spread(self, tx: Transaction, before: Any | None, after: Any) -> None:
+        """Keep calendars and the clocks of care in step with an activity."""
+        entries = rules.entries(after)
+        if (before is None and (entries or not is_live(after))) or (
+            before is not None and rules.entries(before) != entries
+        ):
+            by_user = {parse_name(user, _USER.pattern, "user"): entry for user, entry in entries.items()}
+            replace_entries(tx, _id(after.name), by_user)
+        for account in rules.resets(before, after):
+            recount(tx, parse_name(account, "accounts/{account}", "account"))
+
+    def lock(self, tx: Transaction, call: Call, name: str, field: str = "name", *, live: bool = True) -> Locked:
+        """Lock an activity for a change; who is asked to take it over can answer, and nothing else."""
+        locked = super().lock(tx, call, name, field, live=live)
+        if call.method.name not in _ANSWERS:
+            self.RESOURCE.scope.check(principal_of(call), self.scope(call), locked.message)
+        return locked
+
+    def _open(self, tx: Transaction, call: Call, request: Any) -> tuple[Locked, Any]:
+        locked = self.lock(tx, call, request.name)
+        self.check_etag(call, locked, getattr(request, "etag", ""))
+        return locked, _copy(locked)
+
+    # How it goes on.
+
+    def complete_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Say that an activity took place."""
+        return self._step(request, call, tx, rules.HELD, "held")
+
+    def miss_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Say that an activity did not take place."""
+        return self._step(request, call, tx, rules.NOT_HELD, "notHeld")
+
+    def cancel_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Call an activity off."""
+        return self._step(request, call, tx, rules.CANCELLED, "cancelled")
+
+    def reopen_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Plan an activity again."""
+        return self._step(request, call, tx, rules.PLANNED, "reopened")
+
+    def _step(self, request: Any, call: Call, tx: Transaction, state: int, event: str) -> Any:
+        locked, after = self._open(tx, call, request)
+        rules.check_step(after.state, state)
+        if state == rules.PLANNED and after.HasField("report_time"):
+            raise FailedPrecondition("the activity was reported on", reason="ALREADY_REPORTED")
+        after.outcome = getattr(request, "outcome", "") or after.outcome
+        self._enter(after, state, request)
+        return self.shown(tx, call, self.save(tx, call, locked, after, event))
+
+    @staticmethod
+    def _enter(after: Any, state: int, request: Any) -> None:
+        after.state = state
+        after.ClearField("offered_to")
+        if state == rules.HELD:
+            given = request.held_time.ToDatetime(dt.UTC) if request.HasField("held_time") else None
+            after.held_time = rules.held_at(after, given, dt.datetime.now(dt.UTC))
+        else:
+            after.ClearField("held_time")
+
+    def respond_to_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Say whether the caller takes part: whoever is invited may, whatever else they may see."""
+        subject = principal_of(call).subject
+        id = parse_name(request.name, ACTIVITY.pattern, "name")
+        assert tx.tenant_id is not None, "an activity belongs to a tenant"
+        everything = Reach(Principal.of_service("sales", tx.tenant_id), Scope.ALL)
+        locked = self.store.lock(tx, everything, Scope.ALL, [id]).get(id)
+        if locked is None or not is_live(locked.message):
+            raise self.not_found(request.name)
+        after = _copy(locked)
+        for attendee in after.attendees:
+            if attendee.user == subject:
+                attendee.participation, attendee.comment = request.participation, request.comment
+                return self.shown(tx, call, self.put(tx, call, locked, after, "answered"))
+        raise self.not_found(request.name)
+
+    # From one to the other.
+
+    def hand_over_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Ask another user to take an activity over."""
+        locked, after = self._open(tx, call, request)
+        if after.state != rules.PLANNED:
+            raise FailedPrecondition("only what is planned can be handed over", reason="WRONG_STATE")
+        if request.user == after.owner:
+            raise InvalidArgument(("user", "owns the activity already"))
+        if violations := self.shared.references.check(call, _USER, [request.user]):
+            raise InvalidArgument(*violations)
+        offer = activity_pb2.Activity.HandOver(
+            user=request.user, from_user=after.owner, state=_OFFERED, note=request.note
+        )
+        offer.offer_time.FromDatetime(dt.datetime.now(dt.UTC))
+        after.offered_to = request.user
+        after.hand_over.CopyFrom(offer)
+        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverOffered"))
+
+    def accept_hand_over(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Take an activity over."""
+        locked, after = self._answered(request, call, tx, _TAKEN)
+        after.owner = principal_of(call).subject
+        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverAccepted"))
+
+    def decline_hand_over(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Leave an activity with its owner."""
+        locked, after = self._answered(request, call, tx, _DECLINED)
+        after.hand_over.reason = request.reason
+        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverDeclined"))
+
+    def _answered(self, request: Any, call: Call, tx: Transaction, state: int) -> tuple[Locked, Any]:
+        locked, after = self._open(tx, call, request)
+        if not after.offered_to:
+            raise FailedPrecondition("nobody is asked to take the activity over", reason="NOT_OFFERED")
+        if after.offered_to != principal_of(call).subject:
+            raise PermissionDenied("somebody else is asked to take the activity over", reason="NOT_OFFERED")
+        after.ClearField("offered_to")
+        after.hand_over.state = state
+        after.hand_over.answer_time = dt.datetime.now(dt.UTC)
+        return locked, after
+
+    # Reports.
+
+    def report_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Report on an activity, with what follows, at once; the same report again changes nothing."""
+        locked = self.lock(tx, call, request.name)
+        if locked.message.HasField("report_time"):
+            if not rules.same_report(locked.message, request):
+                raise FailedPrecondition("the activity was reported on otherwise", reason="ALREADY_REPORTED")
+            return call.method.output(activity=locked.message, follow_ups=self._follow_ups(tx, call, request.name))
+        self.check_etag(call, locked, request.etag)
+        after = _copy(locked)
+        if after.state != rules.HELD:
+            rules.check_step(after.state, rules.HELD)
+            self._enter(after, rules.HELD, request)
+        self._check_findings(tx, call, request)
+        after.outcome = request.outcome
+        after.needs.extend(request.needs)
+        after.competitor_sightings.extend(request.competitor_sightings)
+        after.report_time = dt.datetime.now(dt.UTC)
+        stored = self.save(tx, call, locked, after, "reported")
+        follow_ups = [
+            self._follow_up(tx, call, stored, wanted, f"follow_ups[{place}]")
+            for place, wanted in enumerate(request.follow_ups)
+        ]
+        self.tell_etag(call, stored)
+        return call.method.output(activity=stored, follow_ups=follow_ups)
+
+    def _check_findings(self, tx: Transaction, call: Call, request: Any) -> None:
+        for place, need in enumerate(request.needs):
+            if need.product:
+                self.referred(tx, call, self._products, need.product, f"needs[{place}].product")
+        for place, sighting in enumerate(request.competitor_sightings):
+            name = sighting.account
+            if name and self.shared.references.check(call, _COMPETITOR, [name]):
+                raise InvalidArgument((f"competitor_sightings[{place}].account", f"there is no {name}"))
+
+    def _follow_up(self, tx: Transaction, call: Call, activity: Any, wanted: Any, path: str) -> Any:
+        task = activity_pb2.Activity(
+            type=activity_pb2.Activity.TYPE_TASK,
+            subject=wanted.subject,
+            description=wanted.description,
+            priority=wanted.priority,
+            owner=wanted.owner or activity.owner,
+            follows=activity.name,
+            time_zone=activity.time_zone,
+            **{name: getattr(activity, name) for name in ("team", "account", "contacts", "opportunity", "lead")},
+        )
+        if wanted.HasField("due_date"):
+            task.due_date.CopyFrom(wanted.due_date)
+        with at(path):
+            return self.new(tx, call, task, scope=self.scope(call, self.create_permission))
+
+    def _follow_ups(self, tx: Transaction, call: Call, name: str) -> Sequence[Any]:
+        following = Page(size=_FOLLOW_UPS, node=filters.parse(f"follows = {name}"))
+        return self.store.page(tx, self.reach(call), following)[0]
+
+    # For calendars.
+
+    def export_invitation(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Return what the invited are to be sent."""
+        id = parse_name(request.name, ACTIVITY.pattern, "name")
+        activity = self.store.get_one(tx, self.reach(call), id)
+        if activity is None or not is_live(activity):
+            raise self.not_found(request.name)
+        return _calendar(calendars.invitation(activity))
+
+    def process_reply(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Take what somebody invited answered."""
+        locked, after = self._open(tx, call, request)
+        replies = calendars.read_reply(request.reply.data, after)
+        for attendee in after.attendees:
+            reply = replies.get(rules.identity(attendee))
+            if reply is not None:
+                attendee.participation, attendee.comment = reply.participation, reply.comment
+        return self.shown(tx, call, self.save(tx, call, locked, after, "answered"))
+
+    def query_free_busy(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Say when users are not free."""
+        start, end = _period(request)
+        response: Any = call.method.output()
+        for user, busy in self._busy(tx, request.users, start, end).items():
+            times = [{"start_time": one.start, "end_time": one.end, "type": one.type} for one in busy]
+            response.calendars.add(user=user, busy=times)
+        return response
+
+    def export_free_busy(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Say when users are not free, as a calendar."""
+        start, end = _period(request)
+        busy = self._busy(tx, request.users, start, end)
+        return _calendar(calendars.free_busy(busy, start, end, dt.datetime.now(dt.UTC)))
+
+    @staticmethod
+    def _busy(
+        tx: Transaction, users: Iterable[str], start: dt.datetime, end: dt.datetime
+    ) -> dict[str, list[calendars.Busy]]:
+        ids = {parse_name(user, _USER.pattern, f"users[{place}]"): user for place, user in enumerate(users)}
+        found: dict[str, list[calendars.Busy]] = {user: [] for user in ids.values()}
+        busy, away = read_busy(tx, ids, start, end)
+        for id, begins, ends, kind in busy:
+            found[ids[id]].append(calendars.Busy(begins, ends, kind))
+        for id, begins, ends in away:
+            found[ids[id]].append(calendars.Busy(begins, ends or end, calendars.UNAVAILABLE))
+        return {user: calendars.merge(times, start, end) for user, times in found.items()}
+
+
+def _period(request: Any) -> tuple[dt.datetime, dt.datetime]:
+    start, end = rules.time_of(request.start_time), rules.time_of(request.end_time)
+    for name, moment in (("start_time", start), ("end_time", end)):
+        if moment is None:
+            raise InvalidArgument((name, "must be a time between the years 1900 and 9998"))
+    assert start is not None
+    assert end is not None
+    if not dt.timedelta() < end - start <= dt.timedelta(days=MOST_DAYS):
+        raise InvalidArgument(("end_time", f"must be later than start_time, by {MOST_DAYS} days at most"))
+    return start, end
+
+
+def _calendar(data: bytes) -> httpbody_pb2.HttpBody:
+    return httpbody_pb2.HttpBody(content_type=calendars.CONTENT_TYPE, data=data)
+
+
+def _copy(locked: Locked) -> Any:
+    after = type(locked.message)()
+    after.CopyFrom(locked.message)
+    return after
+
+
+def _id(name: str) -> uuid.UUID:
+    return parse_name(name, ACTIVITY.pattern, "name")

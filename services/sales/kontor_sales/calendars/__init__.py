@@ -1,0 +1,1 @@
+"""Activities as calendars: feeds, invitations, free and busy times."""

@@ -1,0 +1,1 @@
+"""Whom to visit, when and why: care cadences, what is known of accounts, visit plans."""
