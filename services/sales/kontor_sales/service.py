@@ -31,6 +31,11 @@ from kontor_sales.commissions.api import CommissionPlans, Commissions
 from kontor_sales.contracts import renewing
 from kontor_sales.contracts.api import Contracts
 from kontor_sales.contracts.table import contracts
+from kontor_sales.exchange_rates.api import ExchangeRates
+from kontor_sales.forecast_adjustments.api import ForecastAdjustments
+from kontor_sales.forecasts import snapshots
+from kontor_sales.forecasts.api import Forecasts
+from kontor_sales.forecasts.snapshots import ForecastSnapshots
 from kontor_sales.lead_assignment_rules.api import LeadAssignmentRules
 from kontor_sales.lead_forms.api import LeadForms
 from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
@@ -48,6 +53,7 @@ from kontor_sales.pipelines.api import Pipelines
 from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
 from kontor_sales.promotions.api import PromotionRedemptions, Promotions
+from kontor_sales.quotas.api import Quotas
 from kontor_sales.quotes import expiring
 from kontor_sales.quotes.api import DiscountPolicies, Quotes
 from kontor_sales.quotes.table import quotes
@@ -89,6 +95,7 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     return {
         "activities": Activities(shared),
         "contracts": Contracts(shared, all_opportunities),
+        "forecastSnapshots": ForecastSnapshots(shared),
         "leads": _leads(runtime, shared, all_opportunities),
         "opportunities": all_opportunities,
         "orders": Orders(shared),
@@ -112,6 +119,7 @@ def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
     periodic: dict[str, tuple[str, Callable[[Any, Callable[[], dt.date]], Periodic]]] = {
         "expire-quotes": ("quotes", expiring.job),
         "renew-contracts": ("contracts", renewing.job),
+        "take-snapshots": ("forecastSnapshots", snapshots.job),
     }
 
     def refresh_scores(records: dict[str, Any], stopping: threading.Event) -> None:
@@ -173,6 +181,9 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Commissions(shared),
         Contracts(shared, all_opportunities),
         DiscountPolicies(shared),
+        ExchangeRates(shared),
+        ForecastAdjustments(shared),
+        ForecastSnapshots(shared),
         LeadAssignmentRules(shared),
         LeadForms(shared, all_leads.capture),
         LeadScoreRules(shared),
@@ -185,12 +196,14 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Products(shared),
         PromotionRedemptions(shared),
         Promotions(shared),
+        Quotas(shared),
         Quotes(shared, all_opportunities),
         Territories(shared),
     ]
     log = ChangeLog(metadata, "sales.kontor", resources)
     return [
         *resources,
+        Forecasts(shared, _today),
         ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
         OperationServicer(_OPERATIONS, shared),
     ]

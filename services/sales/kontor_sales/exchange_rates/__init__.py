@@ -1,0 +1,1 @@
+"""What currencies are worth."""

@@ -1,0 +1,1 @@
+"""What deals will bring, how that changed, and how likely it is."""

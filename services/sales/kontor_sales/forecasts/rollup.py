@@ -1,0 +1,199 @@
+"""The forecast of a period: three sums over indexes in one round trip, each as far as the caller may see.
+
+Deals, adjustments and quotas go through the same scope; no total contains what its reader may not see.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from kontor.sales.v1 import forecast_service_pb2
+from kontor_kit import money
+from kontor_kit.db import Row, Statement, Transaction
+from kontor_kit.filter_sql import TENANT
+from kontor_kit.ids import parse_name
+from kontor_kit.principals import Scope
+from kontor_kit.scopes import OwnerScope
+from kontor_kit.store import Reach
+from kontor_sales.exchange_rates.table import BASE, find_rates
+from kontor_sales.forecast_adjustments.table import forecast_adjustments
+from kontor_sales.forecasts import periods, rollup_rules
+from kontor_sales.forecasts.periods import Period
+from kontor_sales.forecasts.rollup_rules import CLOSED, Cell, Overlay, Sums
+from kontor_sales.opportunities.table import opportunities
+from kontor_sales.pipelines.table import PIPELINE, pipeline_stages
+from kontor_sales.quotas.table import quotas
+
+_Request: Final = forecast_service_pb2.RollUpForecastRequest
+_COLLECTIONS: Final = {_Request.GROUPING_OWNER: "users", _Request.GROUPING_TEAM: "teams"}
+_START, _END = (sa.bindparam(name, type_=sa.Date) for name in ("start", "end"))
+_SINCE, _UNTIL = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name in ("since", "until"))
+
+
+def _key(table: sa.Table, group_by: int) -> sa.ColumnElement[Any]:
+    columns = {_Request.GROUPING_OWNER: table.c.owner, _Request.GROUPING_TEAM: table.c.team}
+    return columns.get(group_by, sa.cast(sa.null(), sa.Uuid)).label("key")
+
+
+def _reached(table: sa.Table, scope: Scope) -> list[sa.ColumnElement[bool]]:
+    condition = OwnerScope().clause(scope, table)
+    live = [table.c.tenant_id == TENANT, table.c.delete_time.is_(None)]
+    return live if condition is None else [*live, condition]
+
+
+def _literal(number: int) -> sa.ColumnElement[Any]:
+    return sa.literal_column(str(number), sa.SmallInteger)
+
+
+@functools.cache
+def _deals(scope: Scope, group_by: int, of_one_pipeline: bool) -> Statement:
+    """Make (key, category, currency, day of an unconverted one, count, amount, weighted, worth, its currency)."""
+    deals, key = opportunities.c, _key(opportunities, group_by)
+    reached = _reached(opportunities, scope)
+    if of_one_pipeline:
+        reached.append(deals.pipeline == sa.bindparam("pipeline", type_=sa.Uuid))
+    amount, weighted = (
+        sa.func.sum(deals.amount_amount),
+        sa.func.sum(deals.amount_amount * pipeline_stages.c.probability),
+    )
+    stage = sa.and_(
+        pipeline_stages.c.tenant_id == deals.tenant_id,
+        pipeline_stages.c.pipeline == deals.pipeline,
+        pipeline_stages.c.stage == deals.stage,
+    )
+    none = (sa.cast(sa.null(), sa.Numeric), sa.cast(sa.null(), sa.Text))
+    open_ones = (
+        sa.select(key, deals.forecast_category, deals.amount_currency, sa.cast(sa.null(), sa.Date))
+        .add_columns(sa.func.count(), amount, weighted, *none)
+        .join_from(opportunities, pipeline_stages, stage)
+        .where(*reached, deals.state == _literal(1), deals.close_date.between(_START, _END))
+        .group_by(key, deals.forecast_category, deals.amount_currency)
+    )
+    day = sa.case((deals.base_amount_currency.is_(None), sa.cast(sa.func.timezone("UTC", deals.close_time), sa.Date)))
+    won = (
+        sa.select(key, _literal(CLOSED), deals.amount_currency, day.label("day"))
+        .add_columns(sa.func.count(), amount, amount, sa.func.sum(deals.base_amount_amount), deals.base_amount_currency)
+        .where(*reached, deals.state == _literal(2), deals.close_time >= _SINCE, deals.close_time < _UNTIL)
+        .group_by(key, deals.amount_currency, sa.text("day"), deals.base_amount_currency)
+    )
+    return Statement(sa.union_all(open_ones, won))
+
+
+@functools.cache
+def _adjustments(scope: Scope, group_by: int) -> Statement:
+    """Make (key, category, level, currency, amount)."""
+    table, key = forecast_adjustments, _key(forecast_adjustments, group_by)
+    columns = (table.c.forecast_category, table.c.level, table.c.amount_currency)
+    kind = sa.bindparam("period", type_=sa.SmallInteger)
+    return Statement(
+        sa.select(key, *columns, sa.func.sum(table.c.amount_amount))
+        .where(*_reached(table, scope), table.c.start_date == _START, table.c.period == kind)
+        .group_by(key, *columns)
+    )
+
+
+@functools.cache
+def _quotas(scope: Scope, group_by: int) -> Statement:
+    """Make (key, currency, amount)."""
+    table, key = quotas, _key(quotas, group_by)
+    of_teams = group_by == _Request.GROUPING_TEAM
+    return Statement(
+        sa.select(key, table.c.amount_currency, sa.func.sum(table.c.amount_amount))
+        .where(
+            *_reached(table, scope),
+            table.c.start_date == _START,
+            table.c.period == sa.bindparam("period", type_=sa.SmallInteger),
+            table.c.whole_team if of_teams else ~table.c.whole_team,
+        )
+        .group_by(key, table.c.amount_currency)
+    )
+
+
+def roll_up(tx: Transaction, reach: Reach, request: Any, today: dt.date, response: Any) -> None:
+    """Write the forecast that a request asks for into a RollUpForecastResponse."""
+    period = periods.asked(request, today)
+    cells, overlays, known = _read(tx, reach, request, period, today)
+    wanted = [(cell.worth_currency or cell.currency, cell.day) for cell in cells]
+    wanted += [(overlay.currency, overlay.day) for overlay in overlays]
+    base = rollup_rules.base_of(known, (currency for currency, _ in wanted))
+    rates = find_rates(tx, [(currency, day) for currency, day in wanted if currency], base if known else "")
+    groups = rollup_rules.add_up(cells, overlays, base, rates)
+    periods.tell(response.start_date, period.start)
+    periods.tell(response.end_date, period.end)
+    response.base_currency_code = base
+    _tell(response.total, "", rollup_rules.total(groups.values()), base, request.mode)
+    if request.group_by:
+        for group in sorted(groups):
+            _tell(response.groups.add(), group, groups[group], base, request.mode)
+
+
+def _read(
+    tx: Transaction, reach: Reach, request: Any, period: Period, today: dt.date
+) -> tuple[list[Cell], list[Overlay], str]:
+    """Return the sums of deals, adjustments and quotas, and the tenant's base currency."""
+    midnight = dt.time(tzinfo=dt.UTC)
+    parameters = {
+        **reach.parameters(),
+        "period": request.period,
+        "start": period.start,
+        "end": period.end,
+        "since": dt.datetime.combine(period.start, midnight),
+        "until": dt.datetime.combine(period.end + dt.timedelta(days=1), midnight),
+    }
+    if request.pipeline:
+        parameters["pipeline"] = parse_name(request.pipeline, PIPELINE.pattern, "pipeline")
+    scope, group_by = reach.scope, request.group_by
+    statements = [(BASE, parameters), (_deals(scope, group_by, bool(request.pipeline)), parameters)]
+    if not request.pipeline:
+        statements += [(_adjustments(scope, group_by), parameters), (_quotas(scope, group_by), parameters)]
+    base, deals, *others = tx.run_all(statements)
+
+    def name(row: Row) -> str:
+        return f"{_COLLECTIONS[group_by]}/{row[0]}" if group_by and row[0] else ""
+
+    zero = Decimal(0)
+    cells = [
+        Cell(name(row), row[1], row[2], row[3] or today, row[4], row[5] or zero, row[6] or zero, *row[7:])
+        for row in deals
+    ]
+    overlays: list[Overlay] = []
+    if others:
+        adjustments, of_quotas = others
+        overlays += [Overlay(name(row), *row[1:], today) for row in adjustments]
+        overlays += [Overlay(name(row), CLOSED, 0, *row[1:], period.start) for row in of_quotas]
+    return cells, overlays, base[0][0] if base else ""
+
+
+def _tell(forecast: Any, name: str, group: Mapping[int, Sums], base: str, mode: int) -> None:
+    """Write what a group comes to into a RollUpForecastResponse.Forecast."""
+    forecast.group = name
+    lines = rollup_rules.cumulated(group) if mode == _Request.MODE_CUMULATIVE else group
+    for category, sums in lines.items():
+        line = forecast.lines.add(category=category, count=sums.count)
+        for currency in sorted(sums.amounts):
+            line.amounts.add(**money.fields(sums.amounts[currency], currency))
+        if base:
+            owner, manager = (sums.overlays[level] for level in rollup_rules.LEVELS)
+            for field, amount in (
+                (line.base_amount, sums.base),
+                (line.weighted_base_amount, sums.weighted),
+                (line.owner_adjustment, owner),
+                (line.manager_adjustment, manager),
+                (line.forecast_amount, sums.forecast),
+            ):
+                money.fill(field, money.rounded(amount, base), base)
+    left = Sums()
+    for sums in group.values():
+        left.add(sums)
+    for currency in sorted(left.unconverted):
+        forecast.unconverted_amounts.add(**money.fields(left.unconverted[currency], currency))
+    closed = group[CLOSED]
+    if base and (quota := closed.overlays[0]):
+        money.fill(forecast.quota, money.rounded(quota, base), base)
+        forecast.attainment = float(closed.base / quota)

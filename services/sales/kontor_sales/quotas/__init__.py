@@ -1,0 +1,1 @@
+"""What people and teams are to sell."""
