@@ -104,6 +104,10 @@ lock: $(VENV)/bootstrap.stamp ## Lock the dependencies anew (ARGS=--upgrade for 
 bench: setup ## Measure requests per second against the bare yardstick
 	$(BIN)/python tests/load/bench.py $(ARGS)
 
+.PHONY: conversion-long
+conversion-long: setup ## Kill every process at every step of the conversion of a lead; is it all there, or nothing?
+	KONTOR_CONVERSION_LONG=1 $(BIN)/pytest -n 0 -q -s tests/e2e/test_conversion.py
+
 .PHONY: faults
 faults: setup ## Kill processes at random under a load of writes; is anything lost or repeated?
 	$(BIN)/python -m tests.faults.run $(ARGS)

@@ -30,6 +30,7 @@ _RUN = uuid.uuid4().hex[:12]
 _TEXTS = {
     "address": "{}@example.com",
     "email": "{}@example.com",
+    "field": "email",
     "filter": 'display_name = "Example"',
     "key": "key_{}",
     "language_code": "de-CH",

@@ -47,7 +47,7 @@ from kontor_kit.tracing import current_trace, start_span
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 15.0
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 300.0
 KEPT_DAYS: Final = 30

@@ -79,6 +79,7 @@ class TestStored:
             ({"family_name": "", "email": "a@b.example"}, "a@b.example"),
             ({"family_name": "", "phone": "+33144274427"}, "+33144274427"),
             ({"given_name": " Marie  Anne "}, "Marie Anne Curie"),
+            ({"display_name": " Madame C. "}, "Madame C."),
         ],
     )
     def test_is_called_by_what_is_known(self, anna, fields, name):
@@ -87,7 +88,7 @@ class TestStored:
     @pytest.mark.parametrize(
         ("fields", "path"),
         [
-            ({"family_name": ""}, "family_name"),
+            ({"family_name": ""}, "display_name"),
             ({"email": "nobody"}, "email"),
             ({"phone": "123"}, "phone"),
             ({"region_code": "XX"}, "region_code"),
@@ -100,6 +101,11 @@ class TestStored:
     def test_names_the_field_that_is_wrong(self, anna, fields, path):
         refusal = anna.refusal("CreateLead", lead={"family_name": "Curie", **fields})
         assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, [f"lead.{path}"])
+
+    def test_is_called_anew_where_the_name_was_made(self, anna):
+        made, given = create(anna), create(anna, display_name="Madame")
+        for lead, name in ((made, "Sklodowska"), (given, "Madame")):
+            assert anna("UpdateLead", lead={"name": lead.name, "family_name": "Sklodowska"}).display_name == name
 
     def test_what_a_caller_cannot_set_is_ignored(self, anna):
         lead = create(anna, state=6, score=99, conversion="x", opportunity=f"opportunities/{uuid7()}")

@@ -7,7 +7,6 @@ from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.records import principal_of
 from kontor_sales.absences import rules
 from kontor_sales.absences.table import ABSENCE
 
@@ -19,11 +18,6 @@ class Absences(ResourceServicer):
     RESOURCE = ABSENCE
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
-        """Say who is away, where it was not said, and check the times."""
-        subject = principal_of(call).subject
-        if not after.user and subject.startswith("users/"):
-            after.user = subject
-        if not after.user:
-            raise InvalidArgument(("user", "is required where no user creates the absence"))
+        """Check the times."""
         if violations := rules.check(after):
             raise InvalidArgument(*violations)

@@ -63,8 +63,6 @@ def normalise(rule: Any) -> list[Violation]:
         found.append(Violation("display_name", "must not be blank"))
     found += normal_forms.normalise_field(rule, "time_zone", normal_forms.time_zone)
     rule.state, rule.method = rule.state or STATE_ACTIVE, rule.method or ROUND_ROBIN
-    if not rule.members and rule.method != TERRITORY:
-        found.append(Violation("members", "is required where the method is not METHOD_TERRITORY"))
     seen: set[str] = set()
     for place, member in enumerate(rule.members):
         if member.user in seen:
@@ -78,7 +76,7 @@ def choose(method: int, candidates: Sequence[Candidate]) -> Choice:
     ready = [candidate for candidate in candidates if not candidate.skipped]
     standings = {candidate.user: _standing(method, candidate) for candidate in candidates}
     if not ready:
-        return Choice("", "nobody of the rule can get a lead now", standings, list(candidates))
+        return Choice("", "nobody can get a lead now", standings, list(candidates))
     after = {candidate.user: candidate for candidate in candidates}
     if method == WEIGHTED:
         # Smooth weighted round robin: everybody who is ready gets credit by capacity, the richest one pays for all.

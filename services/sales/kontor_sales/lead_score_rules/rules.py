@@ -65,8 +65,6 @@ def normalise(rule: Any) -> list[Violation]:
     found = conditions.check(rule.conditions, scores=False)
     if not rule.display_name.strip():
         found.append(Violation("display_name", "must not be blank"))
-    if not rule.event_type and not rule.conditions:
-        found.append(Violation("event_type", "is required where there are no conditions"))
     if rule.repeatable and not rule.event_type:
         found.append(Violation("repeatable", "is for rules with an event_type"))
     if rule.HasField("start_time") and rule.HasField("end_time"):

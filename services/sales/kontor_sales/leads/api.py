@@ -77,7 +77,7 @@ class Leads(ResourceServicer):
         """Bring the lead into form; say what is known of it: the contact, its territories, its score, its owner."""
         if before is not None:
             rules.check_writable(before.state)
-        if violations := rules.normalise(after):
+        if violations := rules.normalise(after, before):
             raise InvalidArgument(*violations)
         self._check_interests(tx, call, before, after)
         if after.email and not after.contact and (before is None or before.email != after.email):

@@ -86,11 +86,10 @@ class Converting:
         request = lead_service_pb2.ConvertLeadRequest()
         request.CopyFrom(given)
         if not any(request.HasField(target.field) for target in targets.TARGETS):
-            raise InvalidArgument(("account", "one of account, contact and opportunity is required"))
+            for target in targets.TARGETS:
+                getattr(request, target.field).SetInParent()
         if request.HasField("account"):
             request.account.account = request.account.account or lead.account
-            if not (request.account.account or request.account.display_name or lead.company):
-                raise InvalidArgument(("account.display_name", "is required where the lead has no company"))
         if request.HasField("contact"):
             request.contact.contact = request.contact.contact or lead.contact
         return request

@@ -32,8 +32,11 @@ _STEPS: Final = {
 """State to the states that lead there."""
 
 
-def normalise(lead: Any) -> list[Violation]:
-    """Bring the message of a lead into its normal form, in place, and return what is wrong with it."""
+def normalise(lead: Any, before: Any | None = None) -> list[Violation]:
+    """Bring the message of a lead into its normal form, in place, and return what is wrong with it.
+
+    `before` is it as stored.
+    """
     found = [
         *normal_forms.normalise_field(lead, "region_code", normal_forms.country),
         *normal_forms.normalise_field(lead, "email", normal_forms.email),
@@ -42,15 +45,26 @@ def normalise(lead: Any) -> list[Violation]:
     ]
     region = lead.region_code if len(lead.region_code) == 2 else ""
     found += normal_forms.normalise_field(lead, "phone", lambda number: normal_forms.phone(number, region))
-    lead.display_name = display_name(lead)
+    lead.display_name = display_name(lead, before)
     if not lead.display_name:
-        found.append(Violation("family_name", "is required where there is no company, e-mail address or phone number"))
+        found.append(Violation("display_name", "is required where there is no other name to make it of"))
     lead.state = lead.state or NEW
     return found
 
 
-def display_name(lead: Any) -> str:
-    """Return what the lead is called: the person, else the organisation, else the e-mail address or phone number."""
+def display_name(lead: Any, before: Any | None = None) -> str:
+    """Return what the lead is called: what was submitted, else what the other fields make.
+
+    A name that was made of the fields `before` and not changed is made anew.
+    """
+    given: str = lead.display_name.strip()
+    if given and (before is None or given != before.display_name or given != made_name(before)):
+        return given
+    return made_name(lead)
+
+
+def made_name(lead: Any) -> str:
+    """Return the name that the other fields make: the person, else the organisation, e-mail address or phone number."""
     person = " ".join(part for name in (lead.given_name, lead.family_name) for part in name.split())
     name: str = person or lead.company.strip() or lead.email or lead.phone
     return name[:MAX_DISPLAY_NAME].rstrip()

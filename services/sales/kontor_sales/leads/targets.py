@@ -82,7 +82,7 @@ def wanted(target: Target, request: Any, lead: Any, custom: CustomFields, today:
 
 def _account(request: Any, lead: Any, _: dt.date) -> Any:
     account = account_pb2.Account(
-        display_name=request.account.display_name or lead.company,
+        display_name=request.account.display_name or lead.company or lead.display_name,
         industry=lead.industry,
         employee_count=lead.employee_count,
         website=lead.website,
@@ -96,6 +96,8 @@ def _account(request: Any, lead: Any, _: dt.date) -> Any:
 def _contact(request: Any, lead: Any, _: dt.date) -> Any:
     stages = contact_pb2.Contact
     contact = contact_pb2.Contact(
+        # Made of the names, where there are any.
+        display_name="" if lead.given_name or lead.family_name else lead.display_name,
         salutation=lead.salutation,
         given_name=lead.given_name,
         family_name=lead.family_name,
