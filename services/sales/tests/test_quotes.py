@@ -125,6 +125,21 @@ class TestPrimary:
         anna("UpdateQuote", quote={"name": first.name, "lines": [line(50)]})
         assert amount(anna, deal) == 60
 
+    def test_amount_is_changed_in_the_quote_until_it_is_declined(self, anna):
+        deal = opportunity(anna)
+        driving, token = sent(anna, opportunity=deal.name)
+        for lines, paths in (([line(1)], []), ([], ["lines", "amount"])):
+            wanted = {"name": deal.name, "lines": lines, "amount": euro(1)}
+            refusal = anna.refusal("UpdateOpportunity", opportunity=wanted, update_mask={"paths": paths})
+            assert (refusal.code, refusal.reason) == (StatusCode.FAILED_PRECONDITION, "DRIVEN_BY_QUOTE")
+            assert driving.name in refusal.message
+        # What is said of the amount beside lines counts for nothing anyhow.
+        anna("UpdateOpportunity", opportunity={"name": deal.name, "amount": euro(1)})
+        assert amount(anna, deal) == 100
+        stranger(anna)("DeclineQuote", token=token)
+        anna("UpdateOpportunity", opportunity={"name": deal.name, "lines": [line(1)]})
+        assert amount(anna, deal) == 1
+
     def test_one_at_most_whoever_asks_at_once(self, anna):
         deal = opportunity(anna)
         made = [quote(anna, opportunity=deal.name, lines=[line(units)]) for units in range(1, 9)]

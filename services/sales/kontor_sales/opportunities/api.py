@@ -29,12 +29,14 @@ from kontor_sales.opportunities.visits import Visit
 from kontor_sales.pipelines import rules as pipelines
 from kontor_sales.pipelines.table import PIPELINE
 from kontor_sales.products.table import PRODUCT
+from kontor_sales.quotes.table import DRIVING
 
 _IMPORT: Final = "ImportOpportunities"
 _OVERRIDE: Final = "OverrideOpportunityStage"
 _REOPENS: Final = ("ReopenOpportunity", _OVERRIDE)
 _DEFAULT: Final = "default"
 _FROZEN: Final = ("amount", "lines")
+_QUOTES: Final = "kontor.sales.v1.QuoteService"
 _OPENED: Final = {pipelines.OPEN: "reopened", pipelines.WON: "won", pipelines.LOST: "lost"}
 
 
@@ -83,6 +85,7 @@ class Opportunities(ResourceServicer):
         violations += self._check_references(tx, call, before, after)
         if before is not None:
             _refuse_if_closed(call, before, after, stage)
+            _refuse_if_driven(tx, call, before, after)
         moved = before is None or (before.pipeline, before.stage) != (after.pipeline, after.stage)
         if moved:
             rules.enter(after, stage, dt.datetime.now(dt.UTC), before)
@@ -377,6 +380,18 @@ def _refuse_if_closed(call: Call, before: Any, after: Any, stage: Any) -> None:
     for field in _FROZEN:
         if getattr(before, field) != getattr(after, field):
             raise FailedPrecondition(f"{before.name} was closed; its {field} stay as they are", reason="CLOSED")
+
+
+def _refuse_if_driven(tx: Transaction, call: Call, before: Any, after: Any) -> None:
+    """What a quote says an opportunity is worth is changed in the quote."""
+    if call.method.service == _QUOTES or all(getattr(before, field) == getattr(after, field) for field in _FROZEN):
+        return
+    opportunity = parse_name(before.name, OPPORTUNITY.pattern, "name")
+    if found := tx.run(DRIVING, {"tenant": tx.tenant_id, "opportunity": opportunity}):
+        quote = f"quotes/{found[0][0]}"
+        raise FailedPrecondition(
+            f"{quote} drives the amount; change the quote", reason="DRIVEN_BY_QUOTE", metadata={"quote": quote}
+        )
 
 
 def _check_criteria(pipeline: Any, before: Any | None, after: Any) -> None:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
 from kontor.sales.v1 import discount_policy_pb2, quote_pb2
+from kontor_kit.db import Statement
+from kontor_kit.filter_sql import TENANT
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.scopes import TenantScope
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
@@ -148,4 +150,17 @@ DISCOUNT_POLICY = Resource(
         "discount_policies_pipeline": "there is a discount policy for this pipeline already",
         "discount_policies_general": "there is a general discount policy already",
     },
+)
+
+# The quote that says what an opportunity is worth: the primary one, unless nothing came of it.
+DRIVING = Statement(
+    sa.select(quotes.c.id).where(
+        quotes.c.tenant_id == TENANT,
+        quotes.c.opportunity == sa.bindparam("opportunity", type_=sa.Uuid),
+        quotes.c.primary,
+        quotes.c.delete_time.is_(None),
+        quotes.c.lines.is_not(None),
+        quotes.c.state != quote_pb2.Quote.STATE_DECLINED,
+        quotes.c.state != quote_pb2.Quote.STATE_EXPIRED,
+    )
 )
