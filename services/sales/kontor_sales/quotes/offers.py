@@ -21,7 +21,7 @@ from kontor_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.principals import Scope
 from kontor_kit.records import Records
-from kontor_kit.store import Locked, is_live
+from kontor_kit.store import is_live
 from kontor_sales.quotes import page, rules
 from kontor_sales.quotes.table import quote_links
 
@@ -131,11 +131,8 @@ class Offers:
                 _refuse_if_over(quote, now.date())
                 after.answer.answer_time.FromDatetime(now)
                 after.answer.address = _address(call)
-                after = self._save(tx, own, locked, after, event)
+                after = self._quotes.save(tx, own, locked, after, event)
             return offer_of(after, now.date())
-
-    def _save(self, tx: Transaction, own: Call, locked: Locked, after: Any, event: str) -> Any:
-        return self._quotes.save(tx, own, locked, after, event)
 
     @staticmethod
     def _find(tx: Transaction, digest: bytes) -> uuid.UUID:
