@@ -70,7 +70,10 @@ NESTED_REQUESTS = {
     "Delete": {"name": "string"},
 }
 # Their requests or answers hold a secret, which must not be kept for a repetition of the call.
-WITH_SECRETS = ("AcceptQuote", "DeclineQuote", "RotateLeadFormKey", "RotateSecrets", "SendQuote", "SetUserPassword")
+WITH_SECRETS = (
+    *("AcceptQuote", "DeclineQuote", "SendQuote"),
+    *("RotateCalendarFeedKey", "RotateLeadFormKey", "RotateSecrets", "SetUserPassword"),
+)
 # Services that other services call, at each one's own address, and nobody else.
 AMONG_SERVICES = ("TenantDataService",)
 UNLIMITED = ("name", "parent", "etag", "page_token", "filter", "order_by")

@@ -26,6 +26,8 @@ from kontor_kit.shared import Shared
 from kontor_sales.absences.api import Absences
 from kontor_sales.activities.api import Activities
 from kontor_sales.activities.table import activities
+from kontor_sales.calendars import events as calendar_events
+from kontor_sales.calendars.api import CalendarFeeds
 from kontor_sales.close_reasons.api import CloseReasons
 from kontor_sales.commissions.api import CommissionPlans, Commissions
 from kontor_sales.contracts import renewing
@@ -84,6 +86,7 @@ def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
+    calendar_events.declare(handlers)
     lead_events.declare(handlers)
     return handlers
 
@@ -94,6 +97,7 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     all_opportunities = Opportunities(shared, Pipelines(shared).standard)
     return {
         "activities": Activities(shared),
+        "calendarFeeds": CalendarFeeds(shared),
         "contracts": Contracts(shared, all_opportunities),
         "forecastSnapshots": ForecastSnapshots(shared),
         "leads": _leads(runtime, shared, all_opportunities),
@@ -110,7 +114,7 @@ def _leads(runtime: Runtime, shared: Shared, all_opportunities: Opportunities) -
         )
 
     converting = Converting(Peers.of(runtime.settings), shared.definitions, trying(create_opportunity))
-    return Leads(shared, converting)
+    return Leads(shared, converting, [Activities(shared).follow_lead])
 
 
 def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
@@ -176,6 +180,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     resources = [
         Absences(shared),
         Activities(shared),
+        CalendarFeeds(shared),
         CloseReasons(shared),
         CommissionPlans(shared),
         Commissions(shared),

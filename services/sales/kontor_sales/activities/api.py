@@ -23,7 +23,7 @@ from kontor_kit.references import foreign_fields
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Page, Reach, Store, is_live
 from kontor_sales.activities import rules
-from kontor_sales.activities.table import ACTIVITY
+from kontor_sales.activities.table import ACTIVITY, OF_LEAD
 from kontor_sales.calendars import rules as calendars
 from kontor_sales.calendars.table import read_busy, replace_entries
 from kontor_sales.leads.table import LEAD
@@ -33,6 +33,7 @@ from kontor_sales.visits.table import recount
 
 MOST_DAYS: Final = 100
 """Free and busy times are told of so many days at most."""
+USUAL: Final = dt.timedelta(days=7)
 _FOLLOW_UPS: Final = 50
 _ANSWERS: Final = ("AcceptHandOver", "DeclineHandOver")
 _USER, _CONTACT = foreign_fields(activity_pb2.Activity.Attendee.DESCRIPTOR)  # type: ignore[arg-type]
@@ -280,6 +281,24 @@ class Activities(ResourceServicer):
         following = Page(size=_FOLLOW_UPS, node=filters.parse(f"follows = {name}"))
         return self.store.page(tx, self.reach(call), following)[0]
 
+    # For the service itself.
+
+    def follow_lead(self, tx: Transaction, call: Call, lead: Any) -> None:
+        """Point what was about a lead to what was made of it; what is planned goes to whoever owns that.
+
+        For conversions: `call` is one of the service, and the lead is locked.
+        """
+        own = self.own_call(tx, call.trace)
+        made = self._own["opportunity"].get(tx, self.reach(own), [_opportunity(lead)]) if lead.opportunity else {}
+        owner = next((record.owner for record in made.values()), "") or lead.owner
+        lead_id = parse_name(lead.name, LEAD.pattern, "name")
+        ids = [row[0] for row in tx.run(OF_LEAD, {"tenant": tx.tenant_id, "lead": lead_id})]
+        for locked in self.store.lock(tx, self.reach(own), Scope.ALL, ids).values():
+            after = _copy(locked)
+            rules.follow_lead(after, lead, owner)
+            if after != locked.message:
+                self.put(tx, own, locked, after, "updated")
+
     # For calendars.
 
     def export_invitation(self, request: Any, call: Call, tx: Transaction) -> Any:
@@ -330,7 +349,11 @@ class Activities(ResourceServicer):
 
 
 def _period(request: Any) -> tuple[dt.datetime, dt.datetime]:
-    start, end = rules.time_of(request.start_time), rules.time_of(request.end_time)
+    start = rules.time_of(request.start_time) if request.HasField("start_time") else dt.datetime.now(dt.UTC)
+    if request.HasField("end_time"):
+        end = rules.time_of(request.end_time)
+    else:
+        end = start + USUAL if start is not None else None
     for name, moment in (("start_time", start), ("end_time", end)):
         if moment is None:
             raise InvalidArgument((name, "must be a time between the years 1900 and 9998"))
@@ -349,6 +372,10 @@ def _copy(locked: Locked) -> Any:
     after = type(locked.message)()
     after.CopyFrom(locked.message)
     return after
+
+
+def _opportunity(lead: Any) -> uuid.UUID:
+    return parse_name(lead.opportunity, OPPORTUNITY.pattern, "opportunity")
 
 
 def _id(name: str) -> uuid.UUID:

@@ -234,6 +234,19 @@ def entries(activity: Any) -> dict[str, Entry]:
     return found
 
 
+def follow_lead(activity: Any, lead: Any, owner: str) -> None:
+    """Point an activity about a lead to what was made of the lead, in place; a planned one goes to `owner`.
+
+    Where it points already it stays, and what is over stays with whoever did it.
+    """
+    activity.account = activity.account or lead.account
+    activity.opportunity = activity.opportunity or lead.opportunity
+    if lead.contact and lead.contact not in activity.contacts:
+        activity.contacts.append(lead.contact)
+    if activity.state == PLANNED and owner:
+        activity.owner = owner
+
+
 def same_report(activity: Any, request: Any) -> bool:
     """Tell whether a report says what the activity was reported on with already."""
     return (

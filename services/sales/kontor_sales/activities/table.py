@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from kontor.sales.v1 import activity_pb2
+from kontor_kit.db import Statement
+from kontor_kit.filter_sql import TENANT
 from kontor_kit.principals import Scope
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.scopes import SUBJECT, OwnerScope
@@ -118,3 +120,10 @@ ACTIVITY = Resource(
         *("handOverOffered", "handOverAccepted", "handOverDeclined"),
     ),
 )
+
+OF_LEAD = Statement(
+    sa.select(activities.c.id)
+    .where(activities.c.tenant_id == TENANT, activities.c.lead == sa.bindparam("lead", type_=sa.Uuid))
+    .order_by(activities.c.id)
+)
+"""The activities about a lead; deleted ones too, for they may come back."""

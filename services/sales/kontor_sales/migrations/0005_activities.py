@@ -130,7 +130,6 @@ def _create_care() -> None:
         owned=False,
     )
     migrations.create_indexes("care_cadences", "display_name_key", "tier", "role", "create_time", "update_time")
-    migrations.create_unique("care_cadences", "tier", "role")
     op.create_table(
         "account_facts",
         sa.Column("tenant_id", sa.Uuid, primary_key=True),

@@ -36,7 +36,6 @@ care_cadences = resource_table(
     index("care_cadences", "role"),
     index("care_cadences", "create_time"),
     index("care_cadences", "update_time"),
-    index("care_cadences", "tier", "role", unique=True),
     owned=False,
 )
 
@@ -95,12 +94,7 @@ visit_plans = resource_table(
     index("visit_plans", "update_time"),
 )
 
-CARE_CADENCE = Resource(
-    care_cadence_pb2.CareCadence,
-    care_cadences,
-    scope=TenantScope(),
-    conflicts={"care_cadences_tier_role": "there is a cadence for this tier and role already"},
-)
+CARE_CADENCE = Resource(care_cadence_pb2.CareCadence, care_cadences, scope=TenantScope())
 VISIT_PLAN = Resource(visit_plan_pb2.VisitPlan, visit_plans, events=("created", "deleted", "confirmed"))
 
 _ACCOUNT: Final = sa.bindparam("account", type_=sa.Uuid)
