@@ -35,7 +35,11 @@ OF_THE_TENANT = {
     "contacts.kontor/AddressStatus": "an address is opted out or invalid for everybody who uses it",
     "contacts.kontor/CustomFieldDefinition": "whoever fills in a record must know its fields",
     "sales.kontor/CloseReason": "everybody says why in the same words",
+    "sales.kontor/LeadAssignmentRule": "who assigns leads does it for everybody",
+    "sales.kontor/LeadForm": "a form is the company's",
+    "sales.kontor/LeadScoreRule": "everybody's leads get points for the same",
     "sales.kontor/Pipeline": "everybody's deals go the same ways; a board shows of them what its reader may see",
+    "sales.kontor/Territory": "the market is cut up for everybody",
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
 ABOUT_THE_CALLER = {"WhoAmI"}
@@ -50,6 +54,7 @@ CREATES_TOO = {
     "UpsertAccount": "contacts.accounts.create",
     "UpsertContact": "contacts.contacts.create",
     "SetAddressStatus": "contacts.addressStatuses.create",
+    "UpsertLead": "sales.leads.create",
     "UpsertOpportunity": "sales.opportunities.create",
 }
 # Tables that belong to no tenant: how far the log and the inbox are, whose turn a job is, keys that sign tokens
