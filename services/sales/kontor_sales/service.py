@@ -38,6 +38,7 @@ from kontor_sales.forecast_adjustments.api import ForecastAdjustments
 from kontor_sales.forecasts import snapshots
 from kontor_sales.forecasts.api import Forecasts
 from kontor_sales.forecasts.snapshots import ForecastSnapshots
+from kontor_sales.forecasts.winning import TRAIN
 from kontor_sales.lead_assignment_rules.api import LeadAssignmentRules
 from kontor_sales.lead_forms.api import LeadForms
 from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
@@ -76,7 +77,7 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
         handlers_use=_records,
-        operations=[CONVERT_LEAD.kind, RESCORE],
+        operations=[CONVERT_LEAD.kind, RESCORE, TRAIN],
         operations_use=_records,
         jobs=_jobs,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -52,9 +52,3 @@ def convert(amount: Decimal, currency: str, day: dt.date, base: str, rates: Rate
     """Return what an amount is worth in the base currency, in its smallest units; None where there is no rate."""
     found = exact(amount, currency, day, base, rates)
     return None if found is None else money.rounded(found, base)
-
-
-def choose(history: Iterable[tuple[dt.date, Decimal]], day: dt.date) -> Decimal | None:
-    """Return the rate of a day: the last one on or before it, of one currency; None where there is none."""
-    earlier = [(start, rate) for start, rate in history if start <= day]
-    return max(earlier)[1] if earlier else None

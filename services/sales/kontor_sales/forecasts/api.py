@@ -7,44 +7,71 @@ from collections.abc import Callable
 from typing import Any
 
 from kontor.sales.v1 import forecast_service_pb2
-from kontor_kit.calls import Behavior, Call
-from kontor_kit.records import principal_of, tenant_of
+from kontor_kit.calls import Call
+from kontor_kit.db import Transaction
+from kontor_kit.ids import parse_name
+from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.servicer import Operations
 from kontor_kit.shared import Shared
-from kontor_kit.store import Reach
+from kontor_kit.store import is_live
+from kontor_sales.forecasts import funnel, outcomes, winning
 from kontor_sales.forecasts.bridge import bridge
 from kontor_sales.forecasts.rollup import roll_up
+from kontor_sales.opportunities.table import OPPORTUNITY
 
 
-class Forecasts:
-    """Serves forecasts; `today` is the day it is (UTC)."""
+class Forecasts(ResourceServicer):
+    """Serves forecasts of opportunities; `today` is the day it is (UTC)."""
 
     SERVICE = forecast_service_pb2.DESCRIPTOR.services_by_name["ForecastService"]
+    RESOURCE = OPPORTUNITY
 
     def __init__(self, shared: Shared, today: Callable[[], dt.date]) -> None:
-        self._shared = shared
+        super().__init__(shared)
         self._today = today
+        self._operations = Operations(shared.domain)
 
-    def handler(self, method: str) -> Behavior | None:
-        """Return what serves the RPC of this name; None where nothing does."""
-        known = {"RollUpForecast": self.roll_up, "BridgeForecast": self.bridge}
-        return known.get(method)
-
-    def roll_up(self, request: Any, call: Call) -> Any:
+    def roll_up_forecast(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return the forecast of a period."""
         response: Any = call.method.output()
-        with self._shared.database.read(tenant_of(call)) as tx:
-            roll_up(tx, _reach(call), request, self._today(), response)
+        roll_up(tx, self.reach(call), request, self._today(), response)
         return response
 
-    def bridge(self, request: Any, call: Call) -> Any:
+    def bridge_forecast(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return what happened between two snapshots."""
         response: Any = call.method.output()
-        with self._shared.database.read(tenant_of(call)) as tx:
-            bridge(tx, _reach(call), request, response)
+        bridge(tx, self.reach(call), request, response)
         return response
 
+    def show_funnel(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Return how far opportunities came."""
+        response: Any = call.method.output()
+        definitions = self.definitions(tx) if request.filter else {}
+        funnel.show(tx, self.reach(call), request, definitions, response)
+        return response
 
-def _reach(call: Call) -> Reach:
-    """Return what the caller may see: as far as the permission of the method, which is that to read opportunities."""
-    assert call.scope is not None, "the method needs a permission"
-    return Reach(principal_of(call), call.scope)
+    def analyze_outcomes(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Return why opportunities were won or lost, or against whom."""
+        response: Any = call.method.output()
+        definitions = self.definitions(tx) if request.filter else {}
+        outcomes.analyze(tx, self.reach(call), request, definitions, response)
+        return response
+
+    def predict_outcome(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Return how likely an opportunity is to be won."""
+        id = parse_name(request.name, self.RESOURCE.pattern, "name")
+        record = self.store.get_one(tx, self.reach(call), id, ("name", "delete_time"))
+        if record is None or not is_live(record):
+            raise self.not_found(request.name)
+        response: Any = call.method.output()
+        winning.predict(tx, request.name, response)
+        return response
+
+    def train_win_model(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Start to learn from what became of the tenant's opportunities."""
+        winning.check_enough(tx)
+        return self._operations.start(tx, call, winning.TRAIN, request)
+
+    def show_win_model(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Return what is known of the predictions."""
+        return winning.show(tx)

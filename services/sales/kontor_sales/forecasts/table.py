@@ -1,6 +1,7 @@
 """The resource and the tables of forecast snapshots."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from kontor.sales.v1 import forecast_snapshot_pb2
 from kontor_kit.resource import Resource
@@ -47,6 +48,18 @@ forecast_deals = sa.Table(
         ["forecast_snapshots.tenant_id", "forecast_snapshots.id"],
         name="forecast_deals_snapshot_fkey",
     ),
+)
+
+# What was learned of a tenant's outcomes; the last time only.
+win_models = sa.Table(
+    "win_models",
+    metadata,
+    sa.Column("tenant_id", sa.Uuid, primary_key=True),
+    sa.Column("train_time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("outcome_count", sa.Integer, nullable=False),
+    sa.Column("won_rate", sa.Float, nullable=False),
+    sa.Column("model", JSONB, nullable=False),
+    sa.Column("back_test", JSONB, nullable=False),
 )
 
 FORECAST_SNAPSHOT = Resource(

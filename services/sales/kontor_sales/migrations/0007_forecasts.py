@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 from kontor_kit import migrations
 
@@ -124,6 +125,16 @@ def _snapshots() -> None:
     )
     # What a snapshot says is never changed.
     migrations.secure("forecast_deals", app="SELECT, INSERT, DELETE")
+    op.create_table(
+        "win_models",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("train_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("outcome_count", sa.Integer, nullable=False),
+        sa.Column("won_rate", sa.Float, nullable=False),
+        sa.Column("model", JSONB, nullable=False),
+        sa.Column("back_test", JSONB, nullable=False),
+    )
+    migrations.secure("win_models")
     role = migrations.system_role()
     for table in ("pipelines", "forecast_snapshots"):
         op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
@@ -138,5 +149,5 @@ def downgrade() -> None:
         op.drop_index(f"opportunities_forecast_{name}", "opportunities")
     for column in ("base_amount_currency", "base_amount_amount"):
         op.drop_column("opportunities", column)
-    for table in ("forecast_deals", "forecast_snapshots", "forecast_adjustments", "quotas", "exchange_rates"):
+    for table in ("win_models", "forecast_deals", "forecast_snapshots", "forecast_adjustments", "quotas", "exchange_rates"):
         op.drop_table(table)
