@@ -1,10 +1,13 @@
 """The demo data is believable, hangs together, and is the same every time."""
 
+import datetime as dt
+
 import email_validator
 import phonenumbers
 import pytest
 from google.protobuf import json_format
 
+from kontor_dev.demo.deals import deal
 from kontor_dev.demo.markets import INDUSTRIES, MARKETS, POSITIONS
 from kontor_dev.demo.story import CONTACTS, slug, tell
 
@@ -12,6 +15,11 @@ from kontor_dev.demo.story import CONTACTS, slug, tell
 @pytest.fixture(scope="module")
 def story():
     return tell()
+
+
+@pytest.fixture(scope="module")
+def deals(story):
+    return deal(story, dt.date(2026, 11, 1))
 
 
 class TestStory:
@@ -52,6 +60,27 @@ class TestStory:
             for key, value in json_format.MessageToDict(record.custom_fields).items():
                 assert key in options
                 assert not options[key] or set(value if isinstance(value, list) else [value]) <= options[key]
+
+
+class TestDeals:
+    def test_they_are_the_same_every_time_and_others_with_another_seed(self, story, deals):
+        assert deal(story, dt.date(2026, 11, 1)) == deals
+        assert deal(story, dt.date(2026, 11, 1), seed=2) != deals
+
+    def test_each_has_an_account_of_the_story_articles_that_are_sold_and_a_past(self, story, deals):
+        for made in deals.opportunities.values():
+            assert made.account in story.accounts
+            assert {sku for sku, _ in made.lines} <= set(deals.products)
+            times = [moment for _, moment in made.visits]
+            assert times == sorted(times)
+            assert times[-1].date() <= dt.date(2026, 11, 1)
+            assert made.opportunity.stage == made.visits[-1][0]
+
+    def test_leads_have_addresses_of_their_own(self, deals):
+        emails = [lead.email for lead in deals.leads.values()]
+        assert len(set(emails)) == len(emails)
+        for email in emails:
+            assert email_validator.validate_email(email, check_deliverability=False).domain.endswith(".example")
 
 
 class TestMarkets:

@@ -12,11 +12,14 @@ from kontor_dev.demo.story import SYSTEM
 from tests.e2e.instance import Instance
 from tests.e2e.rest import Rest, new_tenant
 
-COLLECTIONS = ("teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions")
+COLLECTIONS = (
+    "teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions", "products",
+    "pipelines", "opportunities", "leads",
+)  # fmt: skip
 # What no two records have in common, whoever makes them.
-OWN = ("name", "etag", "createTime", "updateTime", "passwordChangeTime")
+OWN = ("name", "etag", "createTime", "updateTime", "passwordChangeTime", "lineId")
 # What names another record.
-REFERENCES = ("parent", "owner", "team", "contact", "account")
+REFERENCES = ("parent", "owner", "team", "contact", "account", "pipeline", "product")
 
 
 def key_of(record):
@@ -43,6 +46,8 @@ class Demo:
         for field in REFERENCES:
             if field in plain:
                 plain[field] = self.keys[plain[field]]
+        if "lines" in plain:
+            plain["lines"] = [self._plain(line) for line in plain["lines"]]
         if "teams" in plain:
             plain["teams"] = [self.keys[team] for team in plain["teams"]]
         # The standard roles are each tenant's own.
@@ -113,7 +118,7 @@ class TestDemo:
         assert all(affiliation["role"] for affiliation in primary)
 
     def test_everything_has_an_owner_and_a_team_that_sign_in(self, demo):
-        for collection in ("accounts", "contacts"):
+        for collection in ("accounts", "contacts", "opportunities", "leads"):
             owners = Counter((record["owner"], record["team"]) for record in demo.records[collection])
             assert len(owners) >= 10, "the work is shared"
             members = {(user["email"], team) for user in demo.records["users"] for team in user.get("teams", ())}
@@ -131,6 +136,14 @@ class TestDemo:
             everything = len(rest.all(collection))
             for condition in conditions:
                 assert 0 < len(rest.all(collection, filter=condition)) < everything / 2, condition
+
+    def test_deals_are_under_way_won_and_lost(self, rest, demo):
+        states = Counter(deal["state"] for deal in demo.records["opportunities"])
+        assert min(states[f"STATE_{state}"] for state in ("OPEN", "WON", "LOST")) >= 20
+        [pipeline] = rest.all("pipelines")
+        board = rest("GET", f"{pipeline['name']}:showBoard")["columns"]
+        assert sum(column["count"] for column in board if column["category"] == "CATEGORY_OPEN") == states["STATE_OPEN"]
+        assert all(column["amounts"] and column["opportunities"] for column in board)
 
     def test_dead_and_unwanted_addresses_are_marked_where_they_are_used(self, demo):
         marked = {

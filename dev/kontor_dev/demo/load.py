@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
+from kontor_dev.demo import deals
 from kontor_dev.demo.story import SYSTEM, TEAMS, Story, tell
 from kontor_dev.errors import StartFailed, Stopped
 
@@ -19,6 +21,7 @@ PAGE_SIZE = 1000
 SERVICES = {
     "identity": ("role", "team", "user"),
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
+    "sales": ("lead", "opportunity", "pipeline", "product"),
 }
 # One of the roles that every tenant starts with.
 ROLE = "Member"
@@ -47,6 +50,7 @@ class _Loader:
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._story = story
+        self._deals = deals.deal(story, dt.datetime.now(dt.UTC).date())
         self._stopping = stopping
 
     def load(self) -> dict[str, int]:
@@ -57,11 +61,16 @@ class _Loader:
         contacts = self._contacts(users, teams)
         affiliations = self._affiliations(contacts, accounts)
         self._statuses()
+        products = self._products()
+        opportunities = self._opportunities(accounts, products, users, teams)
+        leads = self._leads(users, teams)
         return {
             "users": len(users),
             "accounts": len(accounts),
             "contacts": len(contacts),
             "affiliations": affiliations,
+            "opportunities": opportunities,
+            "leads": leads,
         }
 
     def _call(self, path: str, **fields: Any) -> Any:
@@ -169,6 +178,58 @@ class _Loader:
         missing = [{"address_status": status} for status in self._story.statuses if status.address not in there]
         if missing:
             self._call(f"{service}.BatchCreateAddressStatuses", requests=missing)
+
+    def _products(self) -> dict[str, str]:
+        service = "sales.v1.ProductService"
+        names = _by_key(self._all(f"{service}.ListProducts", "products"))
+        missing = {key: product for key, product in self._deals.products.items() if key not in names}
+        if missing:
+            requests = [{"product": product} for product in missing.values()]
+            made = self._call(f"{service}.BatchCreateProducts", requests=requests).products
+            names |= zip(missing, [product.name for product in made], strict=True)
+        return names
+
+    def _pipeline(self) -> str:
+        service = "sales.v1.PipelineService"
+        for pipeline in self._all(f"{service}.ListPipelines", "pipelines"):
+            if pipeline.default:
+                return str(pipeline.name)
+        pipeline = {"display_name": deals.PIPELINE, "default": True}
+        return str(self._call(f"{service}.CreatePipeline", pipeline=pipeline).name)
+
+    def _opportunities(
+        self, accounts: dict[str, str], products: dict[str, str], users: dict[str, str], teams: dict[str, str]
+    ) -> int:
+        service, pipeline = "sales.v1.OpportunityService", self._pipeline()
+        names = _by_key(self._all(f"{service}.ListOpportunities", "opportunities"))
+        prices = {ware.sku: {"currency_code": deals.CURRENCY, "units": ware.price} for ware in deals.WARES}
+        sellers = [(users[person.email], teams[person.team]) for person in self._story.people]
+        rows = []
+        for key, deal in self._deals.opportunities.items():
+            if key in names:
+                continue
+            record = deal.opportunity
+            record.account, record.pipeline = accounts[deal.account], pipeline
+            record.owner, record.team = sellers[int(key.removeprefix("O-")) % len(sellers)]
+            for sku, quantity in deal.lines:
+                record.lines.add(product=products[sku], quantity={"value": str(quantity)}, unit_price=prices[sku])
+            visits = [{"stage": stage, "enter_time": moment} for stage, moment in deal.visits]
+            rows.append({"opportunity": record, "visits": visits})
+        if rows:
+            self._call(f"{service}.ImportOpportunities", requests=rows)
+        return len(names) + len(rows)
+
+    def _leads(self, users: dict[str, str], teams: dict[str, str]) -> int:
+        service = "sales.v1.LeadService"
+        names = _by_key(self._all(f"{service}.ListLeads", "leads"))
+        missing = {key: lead for key, lead in self._deals.leads.items() if key not in names}
+        sellers = [(users[person.email], teams[person.team]) for person in self._story.people]
+        for key, lead in missing.items():
+            lead.owner, lead.team = sellers[int(key.removeprefix("L-")) % len(sellers)]
+        if missing:
+            requests = [{"lead": lead, "allow_duplicates": True} for lead in missing.values()]
+            self._call(f"{service}.BatchCreateLeads", requests=requests)
+        return len(names) + len(missing)
 
 
 def _by_key(records: Iterable[Any]) -> dict[str, str]:
