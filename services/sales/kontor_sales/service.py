@@ -62,6 +62,8 @@ from kontor_sales.quotes.api import DiscountPolicies, Quotes
 from kontor_sales.quotes.table import quotes
 from kontor_sales.tables import metadata
 from kontor_sales.territories.api import Territories
+from kontor_sales.visits import events as visit_events
+from kontor_sales.visits.api import CareCadences, VisitPlans
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
@@ -89,6 +91,7 @@ def _handlers() -> Handlers:
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
     calendar_events.declare(handlers)
     lead_events.declare(handlers)
+    visit_events.declare(handlers)
     return handlers
 
 
@@ -182,6 +185,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Absences(shared),
         Activities(shared),
         CalendarFeeds(shared),
+        CareCadences(shared),
         CloseReasons(shared),
         CommissionPlans(shared),
         Commissions(shared),
@@ -205,6 +209,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
         Quotas(shared),
         Quotes(shared, all_opportunities),
         Territories(shared),
+        VisitPlans(shared, Activities(shared)),
     ]
     log = ChangeLog(metadata, "sales.kontor", resources)
     return [

@@ -16,9 +16,8 @@ from kontor_kit.tables import KEY_TEXT, index, json_column, resource_table
 from kontor_sales.activities.rules import HELD, TASK
 from kontor_sales.activities.table import activities
 from kontor_sales.tables import metadata
+from kontor_sales.visits.rules import ANY
 
-ANY: Final = 0
-"""The channel of whatever is no task."""
 CHANNELS: Final = (ANY, *range(TASK + 1, 9))
 """What has a clock: any interaction, and each type of activity but tasks."""
 _LIVE: Final = sa.text("live")

@@ -1,0 +1,143 @@
+"""Accounts that were not heard of for longer than the cadence allows, read from an index by kind of account."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.filter_sql import TENANT
+from kontor_kit.principals import Principal, Scope
+from kontor_kit.scopes import SUBJECT, TEAMS, parameters
+from kontor_sales.visits.rules import CareClass
+from kontor_sales.visits.table import account_facts, care_clocks
+
+_TIME: Final = sa.DateTime(timezone=True)
+_OWNER: Final = sa.bindparam("owner", type_=sa.Uuid)
+
+
+class Position(NamedTuple):
+    """Where a page ends."""
+
+    due: dt.datetime
+    channel: int
+    account: uuid.UUID
+
+
+class Overdue(NamedTuple):
+    """An account and what it was not heard by."""
+
+    account: uuid.UUID
+    display_name: str
+    channel: int
+    last: dt.datetime
+    due: dt.datetime
+    cadence: str
+
+
+BEGINNING: Final = Position(dt.datetime(1900, 1, 1, tzinfo=dt.UTC), -1, uuid.UUID(int=0))
+
+
+def _statement(whose: str) -> Statement:
+    """For each kind of account its longest overdue ones, from the index; of these the longest overdue ones of all."""
+    kinds = (
+        sa.func.unnest(
+            *(sa.bindparam(name, type_=ARRAY(sa.Integer)) for name in ("channels", "tiers", "roles", "days"))
+        )
+        .table_valued(*(sa.column(name, sa.Integer) for name in ("channel", "tier", "role", "days")))
+        .render_derived(name="kinds")
+    )
+    # Days of 24 hours, whatever clocks do: the order is that of the last times.
+    interval = sa.func.make_interval(0, 0, 0, 0, kinds.c.days * 24)
+    teams = sa.func.unnest(TEAMS).table_valued(sa.column("team", sa.Uuid)).render_derived(name="teams")
+    clocks = care_clocks
+    here = (clocks.c.last_time, clocks.c.channel, clocks.c.account)
+    after = (
+        sa.bindparam("after_due", type_=_TIME) - interval,
+        sa.bindparam("after_channel", type_=sa.SmallInteger),
+        sa.bindparam("after_account", type_=sa.Uuid),
+    )
+    own = {
+        "all": [],
+        "owner": [clocks.c.owner == _OWNER],
+        "team": [clocks.c.team == teams.c.team],
+        "owner in teams": [
+            clocks.c.owner == _OWNER,
+            sa.or_(clocks.c.owner == SUBJECT, clocks.c.team == sa.any_(TEAMS)),
+        ],
+    }[whose]
+    latest = (
+        sa.select(clocks.c.account, clocks.c.last_time)
+        .where(
+            clocks.c.tenant_id == TENANT,
+            clocks.c.channel == kinds.c.channel,
+            clocks.c.tier == kinds.c.tier,
+            clocks.c.role == kinds.c.role,
+            clocks.c.last_time < sa.bindparam("now", type_=_TIME) - interval,
+            sa.tuple_(*here) > sa.tuple_(*after),
+            *own,
+        )
+        .order_by(clocks.c.last_time, clocks.c.account)
+        .limit(sa.bindparam("size", type_=sa.Integer))
+        .lateral("latest")
+    )
+    due = (latest.c.last_time + interval).label("due")
+    known = sa.and_(account_facts.c.tenant_id == TENANT, account_facts.c.account == latest.c.account)
+    sources = kinds.join(teams, sa.true()) if whose == "team" else kinds
+    columns = (latest.c.account, account_facts.c.display_name, kinds.c.channel, latest.c.last_time, due)
+    found = sa.select(*columns, kinds.c.tier, kinds.c.role).select_from(
+        sources.join(latest, sa.true()).join(account_facts, known)
+    )
+    return Statement(
+        found.order_by(due, kinds.c.channel, latest.c.account).limit(sa.bindparam("size", type_=sa.Integer))
+    )
+
+
+_STATEMENTS: Final = {whose: _statement(whose) for whose in ("all", "owner", "team", "owner in teams")}
+
+
+class Asked(NamedTuple):
+    """What a caller asks for."""
+
+    principal: Principal
+    scope: Scope
+    owner: uuid.UUID | None
+    """Whose accounts; None for those of everybody in reach."""
+    size: int
+    after: Position = BEGINNING
+
+
+def read(tx: Transaction, asked: Asked, classes: Sequence[CareClass], now: dt.datetime) -> list[Overdue]:
+    """Return the first `size` overdue accounts behind a position, as far as the caller's permission reaches."""
+    cadences = {(one.channel, one.tier, one.role): one.cadence for one in classes}
+    values: dict[str, Any] = {
+        **parameters(asked.principal),
+        **{f"{name}s": [getattr(one, name) for one in classes] for name in ("channel", "tier", "role")},
+        "days": [one.days for one in classes],
+        "now": now,
+        "size": asked.size,
+        "after_due": asked.after.due,
+        "after_channel": asked.after.channel,
+        "after_account": asked.after.account,
+    }
+    statements = [(_STATEMENTS[whose], {**values, "owner": owner}) for whose, owner in _ways(asked)]
+    if not classes or not statements:
+        return []
+    rows = {row[:5]: row for rows in tx.run_all(statements) for row in rows}
+    found = [Overdue(*row[:5], cadences[row[2], row[5], row[6]]) for row in rows.values()]
+    found.sort(key=lambda one: (one.due, one.channel, one.account))
+    return found[: asked.size]
+
+
+def _ways(asked: Asked) -> list[tuple[str, uuid.UUID | None]]:
+    subject = asked.principal.subject_id
+    if asked.scope is Scope.ALL:
+        return [("all", None) if asked.owner is None else ("owner", asked.owner)]
+    if asked.scope is Scope.OWN:
+        return [("owner", subject)] if asked.owner in (None, subject) else []
+    return [("owner", subject), ("team", None)] if asked.owner is None else [("owner in teams", asked.owner)]
