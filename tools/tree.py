@@ -16,7 +16,7 @@ from tools import declared
 GENERATED = re.compile(r"(_pb2(_grpc)?\.pyi?|\.binpb|uv\.lock|\.egg-info/.*|\.pyc)$")
 # They say nothing of what is inside, and collect whatever has no better place.
 NAMELESS = {"utils", "helpers", "common", "base", "manager", "misc"}
-COMMIT = re.compile(r"\.commit\(|\bCOMMIT\b")
+COMMIT = re.compile(r"\.commit\(|[\"']\s*COMMIT\b")
 OWN_THE_TRANSACTION = {"kit/kontor_kit/db.py", "kit/kontor_kit/migrations.py"}
 
 
