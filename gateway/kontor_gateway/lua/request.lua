@@ -104,7 +104,8 @@ end
 
 -- The headers of a REST request that services are told of. What HTTP allows in others, gRPC may not.
 local KEPT = { ["authorization"] = true, ["content-length"] = true, ["content-type"] = true, ["idempotency-key"] = true,
-  ["if-match"] = true, ["transfer-encoding"] = true, ["traceparent"] = true, ["tracestate"] = true, ["user-agent"] = true,
+  ["if-match"] = true, ["origin"] = true, ["transfer-encoding"] = true,
+  ["traceparent"] = true, ["tracestate"] = true, ["user-agent"] = true,
   ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true, ["x-request-id"] = true }
 -- Those that decide what a call does: they are refused, not dropped, where they cannot be passed on.
 local MEANT = { ["idempotency-key"] = "Idempotency-Key", ["if-match"] = "If-Match" }
