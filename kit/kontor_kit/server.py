@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -19,6 +19,9 @@ from kontor_kit.metrics import MetricsServer
 from kontor_kit.tls import server_credentials
 
 logger = logging.getLogger(__name__)
+
+_METADATA_BYTES: Final = 320 * 1024
+"""More than the headers that the gateway takes, so that nothing is refused in another form than its own."""
 
 
 class Part(Protocol):
@@ -137,6 +140,9 @@ def _options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", -1),
+        # A token says each permission by name: soon more than the 8 KiB from which on gRPC refuses some calls by chance.
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         # Connections through silent load balancers stay open, and dead ones are noticed.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -61,6 +61,17 @@ class TestStart:
                 second.start()
 
 
+class TestMetadata:
+    def test_a_token_may_be_long(self, signer, channel_to):
+        """It says each permission by name, and there are hundreds."""
+        token = bearer(signer.token())
+        with serving([EchoServicer()], signer.verifier()) as server:
+            stub = EchoStub(channel_to(server))
+            # Above the soft limit that gRPC has by itself calls are refused at random.
+            for _ in range(30):
+                stub.GetEcho(Echo(), metadata=[*token, ("x-long", "x" * 200_000)])
+
+
 class TestHealth:
     def test_follows_the_checks(self, signer, channel_to):
         state = {"up": True}
