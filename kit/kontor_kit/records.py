@@ -247,7 +247,8 @@ class Records:
     def referred(self, tx: Transaction, call: Call, store: Store, name: str, field: str) -> Any:
         """Return the live record of this service that a field refers to.
 
-        Raises InvalidArgument for `field` where there is none that the caller may see.
+        Raises InvalidArgument for `field` where there is none that the caller may see; NotFound where that is `name`,
+        which says what the method is about.
         """
         other = store.resource
         id = parse_name(name, other.pattern, field)
@@ -255,6 +256,8 @@ class Records:
         scope = principal.scope(f"{other.descriptor.file.package.split('.')[1]}.{other.collection}.read")
         record = store.get_one(tx, Reach(principal, scope), id) if scope is not None else None
         if record is None or not is_live(record):
+            if field == "name":
+                raise self.not_found(name)
             raise InvalidArgument((field, f"there is no {name}"))
         return record
 

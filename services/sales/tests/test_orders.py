@@ -69,7 +69,7 @@ class TestOrdering:
         bert = anna.colleague("sales.orders.*:own", "sales.quotes.*:own")
         assert len(bert("ListOrders").orders) == 0
         assert bert.refusal("GetOrder", name=made.name).code is StatusCode.NOT_FOUND
-        assert [*bert.refusal("OrderQuote", name=accepted(anna).name).violations] == ["name"]
+        assert bert.refusal("OrderQuote", name=accepted(anna).name).code is StatusCode.NOT_FOUND
 
 
 class TestMirror:

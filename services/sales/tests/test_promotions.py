@@ -59,6 +59,19 @@ def refused(caller, promotion, account=None, **fields):
     return caller.refusal("RedeemPromotion", name=promotion.name, account=account or somebody(), **fields)
 
 
+class TestProducts:
+    def test_must_be_there_when_they_are_named(self, anna):
+        product = anna("CreateProduct", product={"sku": "P-1", "display_name": "Oak"}).name
+        missing = f"products/{uuid4()}"
+        refusal = anna.refusal("CreatePromotion", promotion=lasting(products=[product, missing]))
+        assert [*refusal.violations] == ["promotion.products[1]"]
+        promotion = promote(anna, products=[product])
+        anna("DeleteProduct", name=product)
+        assert anna("UpdatePromotion", promotion={"name": promotion.name, "display_name": "Later"}).products == [
+            product
+        ]
+
+
 class TestRedeeming:
     def test_gives_the_discount_and_counts_it(self, anna):
         promotion = promote(anna, budget=euro(1000))

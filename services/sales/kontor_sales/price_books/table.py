@@ -1,7 +1,7 @@
 """The resources and the tables of price books and their entries, and what products cost by them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -123,7 +123,7 @@ _STANDARD = Statement(
         price_books.c.delete_time.is_(None),
     )
 )
-_MISSING = Statement(
+_THERE = Statement(
     sa.select(products.c.id).where(
         products.c.tenant_id == TENANT, products.c.id == sa.any_(_PRODUCTS), products.c.delete_time.is_(None)
     )
@@ -161,10 +161,7 @@ def check_products(tx: Transaction, lines: Sequence[Any], before: Sequence[Any] 
     """
     known = {line.product for line in before}
     wanted = product_ids([line for line in lines if line.product not in known])
-    if not wanted:
-        return
-    found = {row[0] for row in tx.run(_MISSING, {"tenant": tx.tenant_id, "products": list(wanted)})}
-    missing = {f"products/{id}" for id in wanted - found}
+    missing = missing_products(tx, wanted)
     violations = [
         (f"lines[{place}].product", f"there is no {line.product}")
         for place, line in enumerate(lines)
@@ -172,6 +169,14 @@ def check_products(tx: Transaction, lines: Sequence[Any], before: Sequence[Any] 
     ]
     if violations:
         raise InvalidArgument(*violations)
+
+
+def missing_products(tx: Transaction, ids: Collection[uuid.UUID]) -> set[str]:
+    """Return the names of the products among these that are not there."""
+    if not ids:
+        return set()
+    found = {row[0] for row in tx.run(_THERE, {"tenant": tx.tenant_id, "products": list(ids)})}
+    return {f"products/{id}" for id in ids if id not in found}
 
 
 def product_ids(lines: Sequence[Any]) -> set[uuid.UUID]:

@@ -19,7 +19,7 @@ from kontor_kit.records import Records
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked
 from kontor_sales.lines import rules as line_rules
-from kontor_sales.price_books.table import check_products
+from kontor_sales.price_books.table import check_products, missing_products
 from kontor_sales.products.table import find_families
 from kontor_sales.promotions import rules
 from kontor_sales.promotions.table import PROMOTION, PROMOTION_REDEMPTION, promotion_redemptions
@@ -59,6 +59,15 @@ class Promotions(ResourceServicer):
         """Bring the promotion into form."""
         if violations := rules.normalise(after):
             raise InvalidArgument(*violations)
+        self._check_products(tx, before, after)
+
+    @staticmethod
+    def _check_products(tx: Transaction, before: Any | None, after: Any) -> None:
+        new = set(after.products) - set(before.products if before is not None else ())
+        places = {name: f"products[{place}]" for place, name in enumerate(after.products) if name in new}
+        ids = [parse_name(name, "products/{product}", path) for name, path in places.items()]
+        if missing := missing_products(tx, ids):
+            raise InvalidArgument(*((places[name], f"there is no {name}") for name in sorted(missing)))
 
     def redeem_promotion(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Take up a promotion for a customer."""
