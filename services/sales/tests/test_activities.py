@@ -11,7 +11,8 @@ from grpc import StatusCode
 from kontor.identity.v1 import user_pb2
 from kontor_kit.ids import uuid7
 from kontor_kit.testing.telling import teller
-from kontor_sales.service import service
+from kontor_kit.tracing import start_span
+from kontor_sales.service import _records, service
 
 TASK, CALL, MEETING, VISIT, EMAIL, LETTER, MESSAGE, CONFERENCE = range(1, 9)
 PLANNED, HELD, NOT_HELD, CANCELLED = range(1, 5)
@@ -192,35 +193,40 @@ class TestSteps:
 class TestHandOver:
     def test_changes_the_owner_on_acceptance_only(self, anna):
         activity, ben = create(anna), anna.colleague(*OWN)
-        assert ben.refusal("GetActivity", name=activity.name).code is StatusCode.NOT_FOUND
+        assert ben("ListOfferedActivities").activities == []
         offered = anna("HandOverActivity", name=activity.name, user=ben.user, note="Please")
         assert (offered.owner, offered.offered_to, offered.hand_over.note) == (anna.user, ben.user, "Please")
-        assert ben("ListActivities").activities == [ben("GetActivity", name=activity.name)]
-        accepted = ben("AcceptHandOver", name=activity.name)
+        assert ben("ListOfferedActivities").activities == [offered]
+        accepted = ben("AcceptHandOver", name=activity.name, etag=offered.etag)
         assert (accepted.owner, accepted.offered_to, accepted.hand_over.state) == (ben.user, "", 2)
         assert ben("CompleteActivity", name=activity.name).state == HELD
 
     def test_leaves_it_with_its_owner_when_it_is_declined(self, anna):
         activity, ben = create(anna), anna.colleague(*OWN)
         anna("HandOverActivity", name=activity.name, user=ben.user)
+        assert [*ben.refusal("DeclineHandOver", name=activity.name).violations] == ["reason"]
         declined = ben("DeclineHandOver", name=activity.name, reason="No time")
         assert (declined.owner, declined.offered_to, declined.hand_over.reason) == (anna.user, "", "No time")
-        assert ben.refusal("GetActivity", name=activity.name).code is StatusCode.NOT_FOUND
+        assert ben("ListOfferedActivities").activities == []
 
     def test_who_is_asked_can_answer_and_nothing_else(self, anna):
         activity, ben = create(anna), anna.colleague(*OWN)
         anna("HandOverActivity", name=activity.name, user=ben.user)
-        refusal = ben.refusal("UpdateActivity", activity={"name": activity.name, "subject": "Mine"})
-        assert (refusal.code, refusal.reason) == (StatusCode.PERMISSION_DENIED, "OUT_OF_SCOPE")
-        assert ben.refusal("CompleteActivity", name=activity.name).reason == "OUT_OF_SCOPE"
+        for method, fields in (
+            ("UpdateActivity", {"activity": {"name": activity.name, "subject": "Mine"}}),
+            ("CompleteActivity", {"name": activity.name}),
+            ("GetActivity", {"name": activity.name}),
+        ):
+            assert ben.refusal(method, **fields).code is StatusCode.NOT_FOUND
 
     def test_nobody_else_can_answer(self, anna):
         activity, ben = create(anna), anna.colleague(*OWN)
-        assert anna.refusal("AcceptHandOver", name=activity.name).reason == "NOT_OFFERED"
+        assert ben.refusal("AcceptHandOver", name=activity.name).code is StatusCode.NOT_FOUND
         anna("HandOverActivity", name=activity.name, user=ben.user)
-        assert anna.refusal("AcceptHandOver", name=activity.name).reason == "NOT_OFFERED"
-        assert anna.colleague(*OWN).refusal("AcceptHandOver", name=activity.name).code is StatusCode.NOT_FOUND
-        assert [*ben.refusal("DeclineHandOver", name=activity.name).violations] == ["reason"]
+        for other in (anna, anna.colleague(*OWN), anna.running.caller()):
+            assert other.refusal("AcceptHandOver", name=activity.name).code is StatusCode.NOT_FOUND
+        anna("CancelActivity", name=activity.name)
+        assert ben.refusal("AcceptHandOver", name=activity.name).code is StatusCode.NOT_FOUND
 
     def test_is_offered_to_somebody_else_who_is_there(self, anna, peer):
         activity, nobody = create(anna), f"users/{uuid7()}"
@@ -291,6 +297,30 @@ class TestReport:
             refusal = anna.refusal("ReportActivity", name=task.name, outcome="Done", **fields)
             assert [*refusal.violations] == [path]
         assert [one.state for one in anna("ListActivities").activities] == [PLANNED]
+
+
+class TestConversion:
+    def test_what_is_open_goes_to_who_owns_what_was_made_and_the_rest_stays(self, anna, server):
+        ben, cora = anna.colleague(), anna.colleague()
+        lead = anna("CreateLead", lead={"family_name": "Curie"}, allow_duplicates=True)
+        opportunity = cora("CreateOpportunity", opportunity={"display_name": "Radium"})
+        account, elsewhere, contact = f"accounts/{uuid7()}", f"accounts/{uuid7()}", f"contacts/{uuid7()}"
+        task = create(anna, lead=lead.name, due_date={"year": 2027, "month": 1, "day": 1})
+        done = create(ben, lead=lead.name, held_time=at(2026, 1, 1))
+        bound = create(ben, lead=lead.name, account=elsewhere)
+        other = create(ben)
+        leads, made = _records(server.runtime)["leads"], {"account": account, "contact": contact}
+        with server.runtime.database.write(anna.tenant) as tx:
+            leads.finish_conversion(tx, start_span(), lead.name, {**made, "opportunity": opportunity.name})
+        found = {one.name: one for one in anna("ListActivities").activities}
+        linked = (opportunity.name, [contact])
+        assert {name: (one.owner, one.account) for name, one in found.items()} == {
+            task.name: (cora.user, account),
+            done.name: (ben.user, account),
+            bound.name: (cora.user, elsewhere),
+            other.name: (ben.user, ""),
+        }
+        assert all((found[one.name].opportunity, found[one.name].contacts) == linked for one in (task, done, bound))
 
 
 class TestLeavers:

@@ -14,14 +14,14 @@ from kontor_kit import filters
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
-from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Violation
+from kontor_kit.errors import FailedPrecondition, InvalidArgument, Violation
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.principals import Principal, Scope
+from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.references import foreign_fields
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, Page, Reach, Store, is_live
+from kontor_kit.store import Locked, Page, Store, is_live
 from kontor_sales.activities import rules
 from kontor_sales.activities.table import ACTIVITY, OF_LEAD
 from kontor_sales.calendars import rules as calendars
@@ -35,7 +35,7 @@ MOST_DAYS: Final = 100
 """Free and busy times are told of so many days at most."""
 USUAL: Final = dt.timedelta(days=7)
 _FOLLOW_UPS: Final = 50
-_ANSWERS: Final = ("AcceptHandOver", "DeclineHandOver")
+_OFFERS: Final = 1000
 _USER, _CONTACT = foreign_fields(activity_pb2.Activity.Attendee.DESCRIPTOR)  # type: ignore[arg-type]
 (_COMPETITOR,) = foreign_fields(activity_report_pb2.CompetitorSighting.DESCRIPTOR)  # type: ignore[arg-type]
 _OFFERED: Final = activity_pb2.Activity.HandOver.STATE_OFFERED
@@ -118,13 +118,6 @@ class Activities(ResourceServicer):
         for account in rules.resets(before, after):
             recount(tx, parse_name(account, "accounts/{account}", "account"))
 
-    def lock(self, tx: Transaction, call: Call, name: str, field: str = "name", *, live: bool = True) -> Locked:
-        """Lock an activity for a change; who is asked to take it over can answer, and nothing else."""
-        locked = super().lock(tx, call, name, field, live=live)
-        if call.method.name not in _ANSWERS:
-            self.RESOURCE.scope.check(principal_of(call), self.scope(call), locked.message)
-        return locked
-
     def _open(self, tx: Transaction, call: Call, request: Any) -> tuple[Locked, Any]:
         locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, getattr(request, "etag", ""))
@@ -170,18 +163,21 @@ class Activities(ResourceServicer):
     def respond_to_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Say whether the caller takes part: whoever is invited may, whatever else they may see."""
         subject = principal_of(call).subject
-        id = parse_name(request.name, ACTIVITY.pattern, "name")
-        assert tx.tenant_id is not None, "an activity belongs to a tenant"
-        everything = Reach(Principal.of_service("sales", tx.tenant_id), Scope.ALL)
-        locked = self.store.lock(tx, everything, Scope.ALL, [id]).get(id)
-        if locked is None or not is_live(locked.message):
-            raise self.not_found(request.name)
-        after = _copy(locked)
+        locked, after = self._of_others(tx, call, request.name)
         for attendee in after.attendees:
             if attendee.user == subject:
                 attendee.participation, attendee.comment = request.participation, request.comment
                 return self.shown(tx, call, self.put(tx, call, locked, after, "answered"))
         raise self.not_found(request.name)
+
+    def _of_others(self, tx: Transaction, call: Call, name: str) -> tuple[Locked, Any]:
+        """Lock an activity that the caller need not see, where something else gives them a say in it."""
+        id = parse_name(name, ACTIVITY.pattern, "name")
+        everything = self.reach(self.own_call(tx, call.trace))
+        locked = self.store.lock(tx, everything, Scope.ALL, [id]).get(id)
+        if locked is None or not is_live(locked.message):
+            raise self.not_found(name)
+        return locked, _copy(locked)
 
     # From one to the other.
 
@@ -202,24 +198,30 @@ class Activities(ResourceServicer):
         after.hand_over.CopyFrom(offer)
         return self.shown(tx, call, self.save(tx, call, locked, after, "handOverOffered"))
 
+    def list_offered_activities(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """List what the caller is asked to take over, whatever else they may see."""
+        offered = Page(size=_OFFERS, node=filters.parse(f"offered_to = {principal_of(call).subject}"))
+        found, _ = self.store.page(tx, self.reach(self.own_call(tx, call.trace)), offered)
+        return call.method.output(activities=found)
+
     def accept_hand_over(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Take an activity over."""
         locked, after = self._answered(request, call, tx, _TAKEN)
         after.owner = principal_of(call).subject
-        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverAccepted"))
+        return self.shown(tx, call, self.put(tx, call, locked, after, "handOverAccepted"))
 
     def decline_hand_over(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Leave an activity with its owner."""
         locked, after = self._answered(request, call, tx, _DECLINED)
         after.hand_over.reason = request.reason
-        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverDeclined"))
+        return self.shown(tx, call, self.put(tx, call, locked, after, "handOverDeclined"))
 
     def _answered(self, request: Any, call: Call, tx: Transaction, state: int) -> tuple[Locked, Any]:
-        locked, after = self._open(tx, call, request)
-        if not after.offered_to:
-            raise FailedPrecondition("nobody is asked to take the activity over", reason="NOT_OFFERED")
+        locked, after = self._of_others(tx, call, request.name)
+        # To whom it was not offered it is not there.
         if after.offered_to != principal_of(call).subject:
-            raise PermissionDenied("somebody else is asked to take the activity over", reason="NOT_OFFERED")
+            raise self.not_found(request.name)
+        self.check_etag(call, locked, request.etag)
         after.ClearField("offered_to")
         after.hand_over.state = state
         after.hand_over.answer_time = dt.datetime.now(dt.UTC)

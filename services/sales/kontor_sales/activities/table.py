@@ -7,9 +7,7 @@ import sqlalchemy as sa
 from kontor.sales.v1 import activity_pb2
 from kontor_kit.db import Statement
 from kontor_kit.filter_sql import TENANT
-from kontor_kit.principals import Scope
 from kontor_kit.resource import STANDARD_EVENTS, Resource
-from kontor_kit.scopes import SUBJECT, OwnerScope
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 from kontor_sales.tables import metadata
 
@@ -98,22 +96,9 @@ calendar_entries = sa.Table(
 )
 
 
-class ActivityScope(OwnerScope):
-    """As of all that have owners; who is asked to take an activity over sees it too.
-
-    What they may do with it is decided by the methods: to see it is not to change it.
-    """
-
-    def clause(self, scope: Scope, table: sa.Table) -> sa.ColumnElement[bool] | None:
-        """Compare `owner`, `team` and `offered_to`."""
-        owned = super().clause(scope, table)
-        return None if owned is None else sa.or_(owned, table.c.offered_to == SUBJECT)
-
-
 ACTIVITY = Resource(
     activity_pb2.Activity,
     activities,
-    scope=ActivityScope(),
     events=(
         *STANDARD_EVENTS,
         *("held", "notHeld", "cancelled", "reopened", "reported", "answered"),

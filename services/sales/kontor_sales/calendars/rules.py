@@ -92,7 +92,7 @@ def feed(display_name: str, shown: Iterable[Any], *, busy_only: bool) -> bytes:
             calendar.add_component(_component(activity))
         elif activity.HasField("start_time"):
             calendar.add_component(_hidden(activity))
-    return calendar.to_ical()
+    return _written(calendar)
 
 
 def invitation(activity: Any) -> bytes:
@@ -104,7 +104,7 @@ def invitation(activity: Any) -> bytes:
         raise FailedPrecondition("the activity has no start_time", reason="NOBODY_INVITED")
     calendar = _calendar("CANCEL" if activity.state == activities.CANCELLED else "REQUEST")
     calendar.add_component(_component(activity))
-    return calendar.to_ical()
+    return _written(calendar)
 
 
 def free_busy(calendars: Mapping[str, Sequence[Busy]], start: dt.datetime, end: dt.datetime, now: dt.datetime) -> bytes:
@@ -121,7 +121,12 @@ def free_busy(calendars: Mapping[str, Sequence[Busy]], start: dt.datetime, end: 
         for busy in times:
             found.add("freebusy", (busy.start, busy.end), parameters={"FBTYPE": kinds[busy.type]})
         calendar.add_component(found)
-    return calendar.to_ical()
+    return _written(calendar)
+
+
+def _written(calendar: icalendar.Calendar) -> bytes:
+    text: bytes = calendar.to_ical()
+    return text
 
 
 def _calendar(method: str) -> icalendar.Calendar:

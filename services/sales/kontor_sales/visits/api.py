@@ -68,8 +68,7 @@ class CareCadences(ResourceServicer):
             )
         if len(found) > size:
             last = found[size - 1]
-            position = [last.due, last.channel, last.account]
-            response.next_page_token = self.shared.page_tokens.seal(arguments, position)
+            response.next_page_token = self.shared.page_tokens.seal(arguments, (last.due, last.channel, last.account))
         return response
 
 

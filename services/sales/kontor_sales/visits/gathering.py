@@ -7,6 +7,7 @@ import uuid
 import zoneinfo
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -105,7 +106,8 @@ _AWAY: Final = Statement(
 )
 
 
-class Placed(NamedTuple):
+@dataclass(slots=True)
+class Placed:
     """What is known of an account, as territories look at it."""
 
     account: uuid.UUID

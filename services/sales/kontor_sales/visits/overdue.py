@@ -87,15 +87,22 @@ def _statement(whose: str) -> Statement:
         .lateral("latest")
     )
     due = (latest.c.last_time + interval).label("due")
-    known = sa.and_(account_facts.c.tenant_id == TENANT, account_facts.c.account == latest.c.account)
     sources = kinds.join(teams, sa.true()) if whose == "team" else kinds
-    columns = (latest.c.account, account_facts.c.display_name, kinds.c.channel, latest.c.last_time, due)
-    found = sa.select(*columns, kinds.c.tier, kinds.c.role).select_from(
-        sources.join(latest, sa.true()).join(account_facts, known)
+    first = (
+        sa.select(latest.c.account, kinds.c.channel, latest.c.last_time, due, kinds.c.tier, kinds.c.role)
+        .select_from(sources.join(latest, sa.true()))
+        .order_by(due, kinds.c.channel, latest.c.account)
+        .limit(sa.bindparam("size", type_=sa.Integer))
+        .subquery("first")
     )
-    return Statement(
-        found.order_by(due, kinds.c.channel, latest.c.account).limit(sa.bindparam("size", type_=sa.Integer))
+    # What they are called is looked up for those few alone.
+    known = (
+        sa.select(account_facts.c.display_name)
+        .where(account_facts.c.tenant_id == TENANT, account_facts.c.account == first.c.account)
+        .scalar_subquery()
     )
+    columns = (first.c.account, known, first.c.channel, first.c.last_time, first.c.due, first.c.tier, first.c.role)
+    return Statement(sa.select(*columns))
 
 
 _STATEMENTS: Final = {whose: _statement(whose) for whose in ("all", "owner", "team", "owner in teams")}
@@ -129,7 +136,10 @@ def read(tx: Transaction, asked: Asked, classes: Sequence[CareClass], now: dt.da
     if not classes or not statements:
         return []
     rows = {row[:5]: row for rows in tx.run_all(statements) for row in rows}
-    found = [Overdue(*row[:5], cadences[row[2], row[5], row[6]]) for row in rows.values()]
+    found = [
+        Overdue(account, name, channel, last, due, cadences[channel, tier, role])
+        for account, name, channel, last, due, tier, role in rows.values()
+    ]
     found.sort(key=lambda one: (one.due, one.channel, one.account))
     return found[: asked.size]
 

@@ -112,7 +112,9 @@ def care_classes(cadences: Sequence[Any], channel: int | None = None) -> list[Ca
     for tier in TIERS:
         for role in ROLES:
             cadence = fitting(cadences, tier, role)
-            for one in cadence.channels if cadence is not None else ():
+            if cadence is None:
+                continue
+            for one in cadence.channels:
                 if channel is None or one.type == channel:
                     found.append(CareClass(one.type, tier, role, one.every_days, cadence.name))
     return found
