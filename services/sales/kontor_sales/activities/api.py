@@ -115,7 +115,7 @@ class Activities(ResourceServicer):
         ):
             by_user = {parse_name(user, _USER.pattern, "user"): entry for user, entry in entries.items()}
             replace_entries(tx, _id(after.name), by_user)
-        for account in rules.resets(before, after):
+        for account in sorted(rules.resets(before, after)):
             recount(tx, parse_name(account, "accounts/{account}", "account"))
 
     def _open(self, tx: Transaction, call: Call, request: Any) -> tuple[Locked, Any]:

@@ -15,7 +15,7 @@ from kontor_kit.ids import parse_name
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import Work
 from kontor_sales.territories.rules import plain_code
-from kontor_sales.visits.table import CHANNELS, account_facts, care_clocks, recount
+from kontor_sales.visits.table import CHANNELS, account_facts, care_clocks, recount, take_turns
 
 _COLUMNS: Final = [column for column in account_facts.c if column.name != "tenant_id"]
 _facts = insert(account_facts).values(
@@ -64,6 +64,7 @@ def know_account(event: Event, work: Work) -> None:
     """Keep what sales needs to know of an account, unless it is known as new already, and its clocks."""
     account: Any = event.record(account_pb2.Account())
     values = {"tenant": event.tenant_id, **_values(event, account)}
+    take_turns(work.tx, values["account"])
     if not work.tx.run(_KNOW, values):
         return
     if not values["live"]:

@@ -142,8 +142,13 @@ _SERIALISE: Final = Statement(
 )
 
 
+def take_turns(tx: Transaction, account: uuid.UUID) -> None:
+    """Queue a lock for who changes the clocks of an account: before it locks them, so that nobody waits in a circle."""
+    tx.defer(_SERIALISE, {"name": f"{tx.tenant_id}/care/{account}"})
+
+
 def recount(tx: Transaction, account: uuid.UUID) -> None:
     """Queue the clocks of an account to be set by the activities that were held."""
     # Whoever begins to know the account at this moment would not see what is held here.
-    tx.defer(_SERIALISE, {"name": f"{tx.tenant_id}/care/{account}"})
+    take_turns(tx, account)
     tx.defer(_RECOUNT, {"tenant": tx.tenant_id, "account": account})
