@@ -60,6 +60,9 @@ from kontor_sales.quotas.api import Quotas
 from kontor_sales.quotes import expiring
 from kontor_sales.quotes.api import DiscountPolicies, Quotes
 from kontor_sales.quotes.table import quotes
+from kontor_sales.recommendations import events as recommendation_events
+from kontor_sales.recommendations.api import Recommendations
+from kontor_sales.recommendations.learning import TRAIN as TRAIN_RECOMMENDATIONS
 from kontor_sales.tables import metadata
 from kontor_sales.territories.api import Territories
 from kontor_sales.visits import events as visit_events
@@ -79,7 +82,7 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
         handlers_use=_records,
-        operations=[CONVERT_LEAD.kind, RESCORE, TRAIN],
+        operations=[CONVERT_LEAD.kind, RESCORE, TRAIN, TRAIN_RECOMMENDATIONS],
         operations_use=_records,
         jobs=_jobs,
     )
@@ -91,6 +94,7 @@ def _handlers() -> Handlers:
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
     calendar_events.declare(handlers)
     lead_events.declare(handlers)
+    recommendation_events.declare(handlers)
     visit_events.declare(handlers)
     return handlers
 
@@ -215,6 +219,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     return [
         *resources,
         Forecasts(shared, _today),
+        Recommendations(shared),
         ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
         OperationServicer(_OPERATIONS, shared),
     ]

@@ -1,0 +1,1 @@
+"""What to offer to whom, and who is like whom."""
