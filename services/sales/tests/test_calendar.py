@@ -92,7 +92,7 @@ class TestFeed:
     def test_shows_what_its_user_owns_and_is_invited_to(self, anna, server):
         _, made = self.make(anna)
         ben = anna.colleague()
-        own = meet(anna, location="Room 1", description="Long " * 60, time_zone="Europe/Zurich")
+        own = meet(anna, location="Room 1", description="Long " * 4000, time_zone="Europe/Zurich")
         invited = meet(ben, attendees=[{"user": anna.user}])
         task = anna("CreateActivity", activity={"type": TASK, "subject": "Write", "due_date": day(2026, 12, 1)})
         meet(ben)
@@ -104,6 +104,7 @@ class TestFeed:
         assert shown.keys() == {activity.name.rpartition("/")[2] for activity in (own, invited, task)}
         event = shown[own.name.rpartition("/")[2]]
         assert (str(event["summary"]), str(event["location"])) == ("Secret plans", "Room 1")
+        assert str(event["description"]) == "Long " * 400
         assert (event.decoded("dtstart"), event.decoded("dtend")) == (NOON, NOON + dt.timedelta(hours=1))
         assert shown[task.name.rpartition("/")[2]].name == "VTODO"
 
@@ -247,7 +248,7 @@ class TestReply:
         assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, ["reply.data"])
         assert word in refusal.violations["reply.data"]
 
-    @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"BEGIN:VCALENDAR", b"END:VEVENT", b"x" * (1024 * 1024 + 1)])
+    @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"BEGIN:VCALENDAR", b"END:VEVENT", b"x" * (128 * 1024 + 1)])
     def test_what_is_no_calendar_is_refused(self, anna, data):
         activity = invite(anna, {"email": "ben@example.com"})
         refusal = anna.refusal("ProcessReply", name=activity.name, reply={"data": data})

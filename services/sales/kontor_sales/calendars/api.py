@@ -25,8 +25,8 @@ from kontor_sales.activities.table import ACTIVITY
 from kontor_sales.calendars import rules
 from kontor_sales.calendars.table import CALENDAR_FEED, calendar_feed_keys, calendar_feeds, read_shown
 
-PAST: Final = dt.timedelta(days=90)
-MOST: Final = 5000
+PAST: Final = dt.timedelta(days=30)
+MOST: Final = 3000
 _BATCH: Final = 500
 _FEED: Final = sa.bindparam("calendar_feed", type_=sa.Uuid)
 _FIND: Final = Statement(

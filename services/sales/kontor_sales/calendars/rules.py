@@ -17,7 +17,10 @@ from kontor_sales.activities import rules as activities
 MARK: Final = "kontor_cal_"
 """What every key begins with."""
 CONTENT_TYPE: Final = "text/calendar; charset=utf-8"
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 128 * 1024
+"""An answer is a few lines; to take a mebibyte apart takes more than a second."""
+DESCRIPTION: Final = 2000
+"""So much of a description stands in a calendar; whoever wants more looks it up."""
 BUSY, TENTATIVE, UNAVAILABLE = range(1, 4)
 """As QueryFreeBusyResponse.Busy.Type; the later one wins where two overlap, but for what is certain."""
 
@@ -152,7 +155,7 @@ def _component(activity: Any) -> icalendar.Event | icalendar.Todo:
     found.add("summary", _text(activity.subject))
     found.add("categories", [_KINDS[activity.type]])
     found.add("priority", _PRIORITIES[activity.priority])
-    for name, value in (("description", activity.description), ("location", activity.location)):
+    for name, value in (("description", activity.description[:DESCRIPTION]), ("location", activity.location)):
         if value:
             found.add(name, _text(value))
     if activity.conference_uri:
