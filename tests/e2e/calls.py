@@ -12,6 +12,7 @@ from urllib.parse import quote
 import grpc
 import httpx
 from google.api import annotations_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -99,6 +100,13 @@ def http_request(spec: MethodSpec, request: Message) -> tuple[str, str, dict[str
     return verb.upper(), path, dict(_flat(left)), body
 
 
+def raw_body(spec: MethodSpec, request: Message) -> HttpBody | None:
+    """Return what a request sends as it is instead of JSON; None where it sends nothing like that."""
+    name = spec.descriptor.GetOptions().Extensions[annotations_pb2.http].body
+    field = spec.descriptor.input_type.fields_by_name.get(name)
+    return getattr(request, name) if field is not None and field.message_type is HttpBody.DESCRIPTOR else None
+
+
 def _fits(rule: Any, document: Mapping[str, Any]) -> bool:
     """Whether a request has what stands in the path."""
     variables = re.findall(r"\{(\w+)", getattr(rule, rule.WhichOneof("pattern")))
@@ -159,10 +167,15 @@ class Client:
 
     def _rest(self, spec: MethodSpec, request: Message, headers: Mapping[str, str]) -> Answer:
         verb, path, parameters, body = http_request(spec, request)
-        sent = {} if body is None else {"json": body}
+        sent: dict[str, Any] = {} if body is None else {"json": body}
+        raw = raw_body(spec, request)
+        if raw is not None:
+            sent, headers = {"content": raw.data}, {**headers, "content-type": raw.content_type}
         if spec.is_streaming:
             return self._first_line(verb, path, parameters, headers, spec)
         response = self.http.request(verb, path, params=parameters, headers=headers, **sent)
+        if response.status_code == 200 and spec.output is HttpBody:
+            return Answer("OK", HttpBody(content_type=response.headers["content-type"], data=response.content))
         if response.status_code == 200:
             return Answer("OK", json_format.Parse(response.content, spec.output()))
         return read_error(response)

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module, resources
 from typing import Any
 
+from buf.validate import validate_pb2
 from google.api import annotations_pb2, field_behavior_pb2, resource_pb2
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
 from kontor_kit.calls import PUBLIC, MethodSpec
+from tests.e2e.samples import (
+    CALLER,
+    LINK,
+    MAKERS,
+    MESSAGES,
+    RECORDS,
+    REQUESTS,
+    START,
+    TEXTS,
+    TIMES,
+    Names,
+    nothing,
+    state_for,
+)
 
-Names = Mapping[str, str]
-"""Type of resource, for example `contacts.kontor/Account`, to the name of a record."""
-
-TENANT, USER = "identity.kontor/Tenant", "identity.kontor/User"
+TENANT = "identity.kontor/Tenant"
 OPERATION = "Operation"
 """What every service has as `contacts.kontor/Operation`, without a message of its own for it."""
 
 _NUMBERS = itertools.count(1)
 _RUN = uuid.uuid4().hex[:12]
-# What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
-_TEXTS = {
-    "address": "{}@example.com",
-    "email": "{}@example.com",
-    "field": "email",
-    "filter": 'display_name = "Example"',
-    "key": "key_{}",
-    "language_code": "de-CH",
-    "password": "correct horse battery {}",
-    "permission": "contacts.accounts.read",
-    "query": "Example",
-    "resource_type": "accounts",
-    "slug": "tenant-{}",
-    "stage": "analysis",
-    "system": "erp",
-}
 # Not required of everything that has it; but a record has to be called something.
 _ALWAYS = "display_name"
+_FIXED = {"IDENTIFIER", "IMMUTABLE", "OUTPUT_ONLY"}
 
 
 @cache
@@ -128,28 +126,73 @@ def is_creating(spec: MethodSpec) -> bool:
 
 
 def is_finding(spec: MethodSpec) -> bool:
-    """Tell whether a method finds records that the request does not name."""
+    """Tell whether a method finds records that the request does not name, or one."""
     if is_of_operations(spec):
         return not target(spec)
+    if spec.is_read and not target(spec) and resource_type(spec.descriptor.output_type):
+        return True
     lists = [field.message_type for field in spec.descriptor.output_type.fields if field.is_repeated]
     inner = [field.message_type for row in lists if row is not None for field in row.fields]
     return spec.is_read and not target(spec) and any(map(resource_type, [*lists, *inner]))
 
 
 def request(spec: MethodSpec, names: Names) -> Any:
-    """Return a valid request, as small as can be, about the records `names`; what has to be unique is new."""
+    """Return a valid request about the records `names`, as small as can be; what has to be unique is new."""
     made = spec.input()
     if is_of_operations(spec):
         name, value = ("name", names[target(spec)]) if target(spec) else ("parent", f"services/{service_of(spec)}")
         setattr(made, name, value)
-    elif spec.name.startswith("Update"):
+        return made
+    if spec.name.startswith("Update"):
         record = record_in(made)
         record.name = names[resource_type(record.DESCRIPTOR)]
-        field = next(field for field in record.DESCRIPTOR.fields if _is_free_text(field))
-        setattr(record, field.name, _text(field))
-    else:
-        _fill(made, names)
+        _change(record)
+        return made
+    _fill(made, names)
+    record = record_in(made)
+    if record is not None:
+        put(record, RECORDS.get(resource_type(record.DESCRIPTOR), nothing)(names))
+    put(made, REQUESTS.get(spec.name, nothing)(names))
     return made
+
+
+def put(message: Message, fields: Mapping[str, Any]) -> None:
+    """Set fields of a message, given as in JSON, to these values instead of those that they have."""
+    known = {field.json_name: field.name for field in message.DESCRIPTOR.fields}
+    for name in fields:
+        message.ClearField(known[name])
+    json_format.ParseDict(fields, message)
+
+
+def maker(kind: str) -> MethodSpec:
+    """Return the method that records of a kind come from."""
+    return method(MAKERS.get(kind, f"Create{kind.partition('/')[2]}"))
+
+
+def needs(kind: str) -> set[str]:
+    """Return the kinds of the records without which one of this kind cannot be made."""
+    spec, asked = maker(kind), defaultdict[str, str](str)
+    state = state_for(spec.name)
+    for fields in (RECORDS.get(kind), REQUESTS.get(spec.name), *(state.asking if state else ())):
+        if fields is not None:
+            fields(asked)
+    pending, found = [spec.descriptor.input_type], {*asked, state.kind if state else ""}
+    while pending:
+        for field in pending.pop().fields:
+            if "REQUIRED" in behaviours(field):
+                found.add(reference(field))
+                pending += [field.message_type] if field.message_type is not None else []
+    return found - {"", CALLER, LINK}
+
+
+def made_by(answer: Any, kind: str) -> str:
+    """Return the name of the record of a kind that an answer holds."""
+    if resource_type(answer.DESCRIPTOR) == kind:
+        return str(answer.name)
+    for field, value in answer.ListFields():
+        if resource_type(field.message_type) == kind:
+            return str((value[0] if field.is_repeated else value).name)
+    raise AssertionError(f"no {kind} in {answer}")
 
 
 def record_in(made: Any) -> Any:
@@ -162,9 +205,21 @@ def record_in(made: Any) -> Any:
     return None
 
 
-def _is_free_text(field: FieldDescriptor) -> bool:
-    is_text = field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
-    return is_text and field.name != "etag" and not behaviours(field) and not reference(field)
+def _change(record: Any) -> None:
+    """Give something another value that may have any."""
+    fields = [field for field in record.DESCRIPTOR.fields if not behaviours(field) & _FIXED and not reference(field)]
+    texts = [field for field in fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated]
+    free = [field for field in texts if field.name != "etag"]
+    for field in sorted(free, key=lambda field: "REQUIRED" in behaviours(field)):
+        setattr(record, field.name, _text(field))
+        return
+    for field in fields:
+        if field.is_repeated and field.message_type is not None:
+            _fill_message(field, getattr(record, field.name).add(), {})
+            return
+        if field.message_type is not None and field.message_type.full_name in MESSAGES:
+            _fill_message(field, getattr(record, field.name), {})
+            return
 
 
 def _fill(message: Message, names: Names) -> None:
@@ -174,20 +229,41 @@ def _fill(message: Message, names: Names) -> None:
         if field.message_type is not None:
             inner = getattr(message, field.name).add() if field.is_repeated else getattr(message, field.name)
             inner.SetInParent()
-            _fill(inner, names)
+            _fill_message(field, inner, names)
             continue
-        if field.enum_type is not None:
-            value: Any = next(value.number for value in field.enum_type.values if value.number)
-        else:
-            value = names[reference(field)] if reference(field) else _text(field)
+        value = _value(field, names)
         if field.is_repeated:
             getattr(message, field.name).append(value)
         else:
             setattr(message, field.name, value)
 
 
+def _fill_message(field: FieldDescriptor, inner: Any, names: Names) -> None:
+    kind = inner.DESCRIPTOR.full_name
+    if kind == "google.protobuf.Timestamp":
+        inner.FromJsonString(TIMES.get(field.name, START))
+    elif kind == "google.type.Date":
+        # The first of a month: periods begin there.
+        number = next(_NUMBERS)
+        inner.year, inner.month, inner.day = 2030 + number // 12, 1 + number % 12, 1
+    elif kind in MESSAGES:
+        json_format.ParseDict(MESSAGES[kind], inner)
+    else:
+        _fill(inner, names)
+
+
+def _value(field: FieldDescriptor, names: Names) -> Any:
+    if field.enum_type is not None:
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        refused = {0, *rules.enum.not_in, *rules.repeated.items.enum.not_in}
+        return next(value.number for value in field.enum_type.values if value.number not in refused)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return names[reference(field)] if reference(field) else _text(field)
+    return 1
+
+
 def _text(field: FieldDescriptor) -> str:
-    return _TEXTS.get(field.name, "Example {}").format(f"{_RUN}{next(_NUMBERS)}")
+    return TEXTS.get(field.name, "Example {}").format(f"{_RUN}{next(_NUMBERS)}")
 
 
 def references(spec: MethodSpec) -> list[str]:

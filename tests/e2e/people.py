@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -13,16 +15,10 @@ from kontor_identity.keys.ring import KeyRing
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from tests.e2e import contract
-from tests.e2e.calls import Client
-from tests.e2e.contract import OPERATION, TENANT, Names, method, request
+from tests.e2e.calls import DIRECT, Client
+from tests.e2e.contract import OPERATION, TENANT, method, request
+from tests.e2e.samples import AFTERWARDS, CALLER, COLLEAGUE, LINK, ONCE, Names, nothing, state_for
 
-# What has to be done to a record before the method can be used, by the first word of the method.
-STATES = {
-    "Undelete": "Delete",
-    "Reactivate": "Deactivate",
-    "Resume": "Suspend",
-    "ReopenOpportunity": "MarkOpportunityWon",
-}
 _START = (
     "INSERT INTO operations (tenant_id, id, kind, state, subject, request, stage, done_units, total_units,"
     " cancel_requested, epoch, retries, faults, due_time, create_time, update_time)"
@@ -42,18 +38,25 @@ class Tenant:
             slug = client.do(create, request(create, {}), self.operator).slug
         self.admin: str = client.platform.token(tenant=slug)
         who_am_i = method("WhoAmI")
-        self.id: str = client.do(who_am_i, request(who_am_i, {}), self.admin).tenant.partition("/")[2]
-        self.names: dict[str, str] = {}
+        me = client.do(who_am_i, request(who_am_i, {}), self.admin)
+        self.id: str = me.tenant.partition("/")[2]
+        self.furnished = False
+        self.names: dict[str, str] = {CALLER: me.principal}
 
     def master(self, kind: str) -> str:
         """Return the token of who may do everything to records of this kind: tenants are for the operators."""
         return self.operator if kind == TENANT else self.admin
 
+    @cached_property
+    def colleague(self) -> str:
+        """The token of another who may do everything."""
+        return self.program({"*": "all"})
+
     def furnish(self) -> None:
         """Create a record of each kind; those first that others need."""
         left = contract.resource_types()
         while left:
-            ready = [kind for kind in left if needs(kind) <= self.names.keys()]
+            ready = [kind for kind in left if contract.needs(kind) <= self.names.keys()]
             assert ready, f"nothing creates {left}"
             for kind in ready:
                 self.names[kind] = self.create(kind)
@@ -61,16 +64,33 @@ class Tenant:
         for service in contract.services():
             kind = f"{service}.kontor/{OPERATION}"
             self.names[kind] = self.create(kind)
+        for name in AFTERWARDS:
+            self.client.do(method(name), request(method(name), self.names), self.admin)
+        self.furnished = True
 
-    def create(self, kind: str, **fields: Any) -> str:
-        """Create a record, and return its name."""
+    def learn(self) -> None:
+        """Train the model of who wins, with as many outcomes as it needs."""
+        load, train, show = method("ImportOpportunities"), method("TrainWinModel"), method("ShowWinModel")
+        reasons = [{"closeReason": self.names["sales.kontor/CloseReason"]}]
+        ends = ({"stage": "won"}, {"stage": "lost", "closeReasons": reasons})
+        wanted = load.input()
+        contract.put(wanted, {"requests": [{"opportunity": {"displayName": "Past", **end}} for end in ends * 100]})
+        self.client.do(load, wanted, self.admin)
+        self.client.do(train, request(train, {}), self.admin)
+        until = time.monotonic() + 60
+        while self.client.call(DIRECT, show, request(show, {}), self.admin).code != "OK":
+            assert time.monotonic() < until, "nothing was learned"
+            time.sleep(0.1)
+
+    def create(self, kind: str, fields: Mapping[str, Any] | None = None, token: str = "") -> str:
+        """Create a record with these fields, as in JSON, and return its name."""
         if kind.endswith(f"/{OPERATION}"):
             return self._start(kind.partition(".")[0])
-        spec = method(f"Create{kind.partition('/')[2]}")
-        wanted = request(spec, self.names)
-        record = contract.record_in(wanted)
-        record.MergeFrom(type(record)(**fields))
-        return self.client.do(spec, wanted, self.master(kind)).name
+        spec = contract.maker(kind)
+        wanted = request(spec, self.in_state_for(spec))
+        if fields:
+            contract.put(contract.record_in(wanted), fields)
+        return contract.made_by(self.client.do(spec, wanted, token or self.master(kind)), kind)
 
     def _start(self, service: str) -> str:
         """Leave an operation of somebody's in the database, of a kind that nobody works on; return its name."""
@@ -79,22 +99,29 @@ class Tenant:
             connection.execute(_START, made)
         return f"services/{service}/operations/{made[1]}"
 
-    def in_state_for(self, spec: Any) -> Names:
-        """Return the names of records that a method can be used on: a new one where it needs one in another state."""
-        kind, names = contract.target(spec), dict(self.names)
-        for word, before in STATES.items():
-            if spec.name.startswith(word):
-                names[kind] = self.create(kind)
-                prepare = method(spec.name.replace(word, before, 1))
-                self.client.do(prepare, request(prepare, names), self.master(kind))
+    def in_state_for(self, spec: Any, *, new: bool = False) -> Names:
+        """Return the names of records that a method can be used on: a new one where that is wanted, or needed."""
+        state, names = state_for(spec.name), dict(self.names)
+        kind = state.kind if state and state.kind else contract.target(spec)
+        if self.furnished and spec.name in ONCE:
+            names[ONCE[spec.name]] = self.create(ONCE[spec.name])
+        if state is None:
+            return names | {kind: self.create(kind)} if new and kind else names
+        token = self.colleague if state.by == COLLEAGUE else self.master(kind)
+        names[kind] = self.create(kind, state.record(names), token)
+        for step in state.steps:
+            preparing = method(step)
+            wanted = request(preparing, names)
+            contract.put(wanted, state.requests.get(step, nothing)(names))
+            answer = self.client.do(preparing, wanted, token)
+            names[LINK] = getattr(answer, "token", "") or getattr(answer, "key", "") or names.get(LINK, "")
         return names
 
     def program(self, grants: Mapping[str, str]) -> str:
         """Return a token, got by OAuth, of a new service account with a role of these permissions and scopes."""
         grant_list = [{"permission": name, "scope": f"SCOPE_{scope.upper()}"} for name, scope in grants.items()]
-        account = self.create(
-            "identity.kontor/ServiceAccount", roles=[self.create("identity.kontor/Role", grants=grant_list)]
-        )
+        role = self.create("identity.kontor/Role", {"grants": grant_list})
+        account = self.create("identity.kontor/ServiceAccount", {"roles": [role]})
         create = method("CreateSecret")
         secret = self.client.do(create, request(create, {"identity.kontor/ServiceAccount": account}), self.admin).value
         credentials = {"client_id": account.partition("/")[2], "client_secret": secret}
@@ -122,17 +149,6 @@ def tables(connection: psycopg.Connection, *, of_tenants: bool = True) -> list[s
         " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace ORDER BY 1"
     )
     return [name for name, has_tenant in rows if has_tenant is of_tenants]
-
-
-def needs(kind: str) -> set[str]:
-    """Return the kinds of the records that one of this kind refers to and cannot be without."""
-    pending, found = [method(f"Create{kind.partition('/')[2]}").descriptor.input_type], set()
-    while pending:
-        for field in pending.pop().fields:
-            if "REQUIRED" in contract.behaviours(field):
-                found.add(contract.reference(field))
-                pending += [field.message_type] if field.message_type is not None else []
-    return found - {""}
 
 
 class Identity:

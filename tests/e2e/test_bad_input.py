@@ -119,7 +119,8 @@ INVALID = {
 def tenant(client):
     made = Tenant(client)
     made.furnish()
-    made.create("contacts.kontor/CustomFieldDefinition", key="answer", type="TYPE_INTEGER", resource_type="accounts")
+    answer = {"key": "answer", "type": "TYPE_INTEGER", "resourceType": "accounts"}
+    made.create("contacts.kontor/CustomFieldDefinition", answer)
     return made
 
 

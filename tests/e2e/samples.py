@@ -1,0 +1,258 @@
+"""What a valid request holds that its descriptor does not say, and how records come into the state a method needs."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Names = Mapping[str, str]
+"""Type of resource, for example `contacts.kontor/Account`, to the name of a record; further `CALLER` and `LINK`."""
+Fields = Callable[[Names], dict[str, Any]]
+"""Returns fields as in JSON; they may name the records of `names`."""
+
+CALLER = "caller"
+"""The user who asks."""
+LINK = "link"
+"""The secret that lets somebody in who has no token: the key of a form or a feed, the token of a quote."""
+ACTIVITY, QUOTE, ORDER = "sales.kontor/Activity", "sales.kontor/Quote", "sales.kontor/Order"
+USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
+PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
+
+# What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
+TEXTS = {
+    "address": "{}@example.com",
+    "base_currency_code": "CHF",
+    "currency_code": "EUR",
+    "email": "{}@example.com",
+    "event_type": "mail.opened",
+    "external_id": "Example {}",
+    "filter": 'display_name = "Example"',
+    "key": "key_{}",
+    "language_code": "de-CH",
+    "password": "correct horse battery {}",
+    "permission": "contacts.accounts.read",
+    "query": "Example",
+    "resource_type": "accounts",
+    "slug": "tenant-{}",
+    "stage": "analysis",
+    "system": "erp",
+    "time_zone": "Europe/Zurich",
+}
+DAY = {"year": 2030, "month": 1, "day": 15}
+START, END = "2030-01-01T08:00:00Z", "2030-01-31T18:00:00Z"
+TIMES = {"start_time": START, "end_time": END}
+LINES = [{"description": "Example", "unitPrice": {"currencyCode": "EUR", "units": "100"}}]
+MESSAGES: dict[str, Any] = {
+    "google.type.Decimal": {"value": "1"},
+    "google.type.Money": {"currencyCode": "EUR", "units": "100"},
+    "kontor.sales.v1.LineItem": LINES[0],
+}
+
+
+# What was paid in the month before all of these can be settled with any of them, and each can be settled once.
+_MONTHS = itertools.count()
+
+
+def _month() -> dict[str, int]:
+    """Return a month that is over, another one each time."""
+    number = next(_MONTHS)
+    return {"year": 2000 + number // 12, "month": 1 + number % 12, "day": 1}
+
+
+def _text(content: str, content_type: str) -> dict[str, str]:
+    return {"contentType": content_type, "data": base64.b64encode(content.encode()).decode()}
+
+
+def _reply(names: Names) -> str:
+    """Return the answer of somebody who is invited to an activity."""
+    lines = (
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//example//EN",
+        "METHOD:REPLY",
+        "BEGIN:VEVENT",
+        f"UID:{names[ACTIVITY].rpartition('/')[2]}",
+        "DTSTAMP:20300101T000000Z",
+        "DTSTART:20300101T080000Z",
+        "ATTENDEE;PARTSTAT=ACCEPTED:mailto:guest@example.com",
+        "END:VEVENT",
+        "END:VCALENDAR",
+        "",
+    )
+    return "\r\n".join(lines)
+
+
+# What every record of a kind has, beside what is required of it.
+RECORDS: dict[str, Fields] = {
+    ACTIVITY: lambda names: {
+        "type": "TYPE_MEETING",
+        "startTime": START,
+        "endTime": "2030-01-01T09:00:00Z",
+        "organizer": {"email": "host@example.com"},
+        "attendees": [{"user": names[CALLER]}, {"email": "guest@example.com"}],
+    },
+    "sales.kontor/DiscountPolicy": lambda names: {"pipeline": names[PIPELINE]},
+    OPPORTUNITY: lambda names: {
+        "pipeline": names[PIPELINE],
+        "amount": {"currencyCode": "EUR", "units": "100"},
+        "closeDate": DAY,
+    },
+    "sales.kontor/Lead": lambda names: {"company": "Example"},
+    "sales.kontor/LeadAssignmentRule": lambda names: {"members": [{"user": names[USER]}]},
+    "sales.kontor/LeadForm": lambda names: {"inputs": [{"input": "mail", "field": "email"}]},
+    "sales.kontor/LeadScoreRule": lambda names: {"points": 5, "eventType": "form.submitted"},
+    "sales.kontor/Promotion": lambda names: {"discountPercent": {"value": "10"}, "startTime": "2020-01-01T00:00:00Z"},
+    QUOTE: lambda names: {"lines": LINES, "validUntil": {"year": 2090, "month": 1, "day": 1}},
+}
+# What a request holds, beside what is required of it; and where that has to be something particular.
+REQUESTS: dict[str, Fields] = {
+    "AcceptQuote": lambda names: {"token": names[LINK]},
+    "BridgeForecast": lambda names: {"date": DAY},
+    "CaptureLead": lambda names: {
+        "key": names[LINK],
+        "submission": _text('{"mail": "example@example.com"}', "application/json"),
+    },
+    "ConvertLead": lambda names: {"opportunity": {"displayName": "Example"}},
+    "DeclineQuote": lambda names: {"token": names[LINK]},
+    "PlanVisits": lambda names: {
+        "startDate": {"year": 2030, "month": 1, "day": 7},
+        "endDate": {"year": 2030, "month": 1, "day": 11},
+    },
+    "ProcessReply": lambda names: {"reply": _text(_reply(names), "text/calendar")},
+    "ExportFreeBusy": lambda names: {"startTime": START, "endTime": END},
+    "QueryFreeBusy": lambda names: {"startTime": START, "endTime": END},
+    "ReadCalendarFeed": lambda names: {"key": names[LINK]},
+    "ReportOrderState": lambda names: {"state": "STATE_CONFIRMED"},
+    "ReviewQuote": lambda names: {"token": names[LINK]},
+    "RespondToActivity": lambda names: {"participation": "PARTICIPATION_ACCEPTED"},
+    "RollUpForecast": lambda names: {"date": DAY},
+    "SettleCommissions": lambda names: {"agent": names[CALLER], "month": _month()},
+    "ShowQuotePage": lambda names: {"token": names[LINK]},
+}
+# The methods that records come from which nobody creates as such.
+MAKERS = {
+    "sales.kontor/Commission": "SettleCommissions",
+    ORDER: "OrderQuote",
+    "sales.kontor/PromotionRedemption": "RedeemPromotion",
+    "sales.kontor/VisitPlan": "PlanVisits",
+}
+
+# Methods that are used on the records that are there, so that they can be found.
+AFTERWARDS = ("ReportOrderState",)
+# Methods that can be used once with each record of a kind, which is neither their target nor made by them.
+ONCE = {
+    "CreateDiscountPolicy": PIPELINE,
+    "BatchCreateDiscountPolicies": PIPELINE,
+    "CreatePriceBookEntry": "sales.kontor/Product",
+    "BatchCreatePriceBookEntries": "sales.kontor/Product",
+    "RedeemPromotion": ACCOUNT,
+}
+
+
+def nothing(names: Names) -> dict[str, Any]:
+    """Return no fields."""
+    return {}
+
+
+@dataclass(frozen=True)
+class State:
+    """How a record comes to where a method can be used on it."""
+
+    steps: tuple[str, ...] = ()
+    """The methods that have to be used on the record before, in this order."""
+    record: Fields = nothing
+    """What it is created with."""
+    kind: str = ""
+    """What it is, where that is not what the method's request names."""
+    by: str = CALLER
+    """Who creates it and does the steps: `CALLER`, or `COLLEAGUE` where the caller must be another."""
+    requests: Mapping[str, Fields] = field(default_factory=dict)
+    """What the requests of the steps hold."""
+
+    @property
+    def asking(self) -> tuple[Fields, ...]:
+        """All that asks for records."""
+        return self.record, *self.requests.values()
+
+
+COLLEAGUE = "colleague"
+SENT = State(("SubmitQuote", "SendQuote"), kind=QUOTE)
+WON = State(("MarkOpportunityWon",))
+ROTATED = State(("RotateLeadFormKey",), kind="sales.kontor/LeadForm")
+WAITS = State(
+    ("SubmitQuote",),
+    lambda names: {"discountPercent": {"value": "50"}, "opportunity": names[OPPORTUNITY]},
+    by=COLLEAGUE,
+)
+OFFERED = State(
+    ("HandOverActivity",),
+    lambda names: {"owner": names[USER]},
+    requests={"HandOverActivity": lambda names: {"user": names[CALLER]}},
+)
+PAID = State(
+    ("ReportOrderState",),
+    kind=ORDER,
+    requests={
+        "ReportOrderState": lambda names: {
+            "payments": [
+                {
+                    "source": "erp",
+                    "externalId": names[ORDER],
+                    "payDate": {"year": 1999, "month": 12, "day": 1},
+                    "netAmount": {"currencyCode": "EUR", "units": "10"},
+                }
+            ]
+        }
+    },
+)
+# By the whole name of a method, or else by its first word.
+STATES = {
+    "Undelete": State(("Delete{}",)),
+    "Reactivate": State(("Deactivate{}",)),
+    "Resume": State(("Suspend{}",)),
+    "AcceptHandOver": OFFERED,
+    "AcceptQuote": SENT,
+    "ApproveQuote": WAITS,
+    "CaptureLead": ROTATED,
+    # With what is there by now.
+    "BridgeForecast": State(kind="sales.kontor/ForecastSnapshot"),
+    "DeclineHandOver": OFFERED,
+    "DeclineQuote": SENT,
+    # No opportunity goes through it.
+    "DeletePipeline": State(),
+    "MakeQuotePrimary": State(record=lambda names: {"opportunity": names[OPPORTUNITY]}),
+    "OrderQuote": State((*SENT.steps, "AcceptQuote")),
+    "ReadCalendarFeed": State(("RotateCalendarFeedKey",), kind="sales.kontor/CalendarFeed"),
+    "RejectQuote": WAITS,
+    "ReportOrderState": State(),
+    "ReopenActivity": State(("CompleteActivity",)),
+    "ReopenOpportunity": WON,
+    "RenewContract": State(
+        record=lambda names: {
+            "startDate": {"year": 2030, "month": 1, "day": 1},
+            "endDate": {"year": 2030, "month": 12, "day": 31},
+            "renewal": "RENEWAL_AUTOMATIC",
+            "renewalMonths": 12,
+        }
+    ),
+    "RepriceQuote": State(record=lambda names: {"priceBook": names["sales.kontor/PriceBook"]}),
+    "ReviewQuote": SENT,
+    "ReviseQuote": SENT,
+    "SendQuote": State(("SubmitQuote",)),
+    "SettleCommissions": PAID,
+    "ShowQuotePage": SENT,
+}
+
+
+def state_for(name: str) -> State | None:
+    """Return the state that a method needs; None where a new record will do."""
+    if name in STATES:
+        return STATES[name]
+    for word, state in STATES.items():
+        if name.startswith(word):
+            steps = tuple(step.format(name.removeprefix(word)) for step in state.steps)
+            return State(steps, state.record)
+    return None
