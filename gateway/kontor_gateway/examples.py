@@ -34,7 +34,7 @@ _BY_NAME = (
     (r"\.lines", "Invalidenstrasse 1"),
     (r"\.language", "de-DE"),
     (r"\.(region|country)", "DE"),
-    (r"\.currency", "EUR"),
+    (r"\.\w*currency", "EUR"),
     (r"\.time_zone", "Europe/Berlin"),
     (r"\.postal_code", "10115"),
     (r"\.locality", "Berlin"),
@@ -98,8 +98,10 @@ class Examples:
                 return None
             return self._message(self.contract.messages[field.type_name], is_answer=is_answer, depth=depth + 1)
         if kind == "enum":
-            values = [value.name for value in self.contract.enums[field.type_name].proto.value if value.number]
-            return values[0] if values else None
+            rules = field.rules.repeated.items.enum if field.is_repeated else field.rules.enum
+            unfit = {0, *rules.not_in}
+            values = self.contract.enums[field.type_name].proto.value
+            return next((value.name for value in values if value.number not in unfit), None)
         if kind in ("int32", "uint32"):
             return self._number(field)
         if kind == "bool":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -39,6 +41,17 @@ def start_span(traceparent: str | None = None, state: str = "") -> Trace:
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)
 """The trace of the call that this thread works on."""
+
+
+@contextmanager
+def within(trace: Trace) -> Iterator[Trace]:
+    """Work on something that belongs to `trace`: it stands in the log, and in calls made meanwhile."""
+    token = current_trace.set(trace)
+    try:
+        yield trace
+    finally:
+        current_trace.reset(token)
+
 
 current_deadline: ContextVar[float | None] = ContextVar("current_deadline", default=None)
 """When that call must be over, on the clock of `time.monotonic`; no call made on its behalf may take longer."""

@@ -24,7 +24,7 @@ from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.events import Event, Handler, Handlers
 from kontor_kit.inbox.schema import DEAD, DISCARDED, DONE, EVENT_COLUMNS, WAITING, is_in
 from kontor_kit.tables import KEY_TEXT
-from kontor_kit.tracing import Trace, start_span
+from kontor_kit.tracing import Trace, start_span, within
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,8 @@ class Worker:
                 if handler is None:
                     raise LookupError(f"nothing in this version handles it: {name}")
                 event = _event(rows[0])
-                again = handler.handle(event, Work(tx, start_span(event.traceparent, ""), self._service))
+                with within(start_span(event.traceparent)) as trace:
+                    again = handler.handle(event, Work(tx, trace, self._service))
                 if not again:
                     tx.defer(self._sql.done, key)
         except Exception as error:

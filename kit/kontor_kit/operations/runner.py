@@ -43,7 +43,7 @@ from kontor_kit.operations.work import (
     status_of,
 )
 from kontor_kit.service import Runtime, Service
-from kontor_kit.tracing import current_trace, start_span
+from kontor_kit.tracing import start_span, within
 
 logger = logging.getLogger(__name__)
 
@@ -135,11 +135,11 @@ class Runner:
         for row in rows:
             kind = self._kinds[row[0]]
             work = self._work(kind, row, stopping or threading.Event())
-            current_trace.set(work.trace)
-            try:
-                self._run(kind, work)
-            except LeaseLost:
-                logger.warning("an operation passed on to another worker", extra=_named(kind, work))
+            with within(work.trace):
+                try:
+                    self._run(kind, work)
+                except LeaseLost:
+                    logger.warning("an operation passed on to another worker", extra=_named(kind, work))
         return bool(rows)
 
     def _work(self, kind: Kind, row: Row, stopping: threading.Event) -> Work:
