@@ -217,7 +217,10 @@ class Settings:
     )
     amqp_url: str = setting("KONTOR_AMQP_URL", AMQP, "", "the broker; for work and receive", secret=True)
     amqp_ca_file: Path | None = setting(
-        "KONTOR_AMQP_CA_FILE", file, "", "the broker must show a certificate of one of these, PEM; the system's if empty"
+        "KONTOR_AMQP_CA_FILE",
+        file,
+        "",
+        "the broker must show a certificate of one of these, PEM; the system's if empty",
     )
     amqp_certificate_file: Path | None = setting(
         "KONTOR_AMQP_CERTIFICATE_FILE", file, "", "certificate chain, shown to the broker, PEM"
