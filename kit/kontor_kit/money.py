@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final, Protocol
@@ -40,6 +41,7 @@ def fill(money: Money, amount: Decimal, currency: str) -> None:
         setattr(money, name, value)
 
 
+@functools.cache
 def exponent(currency: str) -> Decimal:
     """Return the smallest unit in which a currency is paid: 0.01 of EUR, 1 of JPY, 0.001 of KWD (Unicode CLDR)."""
     return Decimal(1).scaleb(-babel.numbers.get_currency_precision(currency))
