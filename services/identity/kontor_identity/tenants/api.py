@@ -117,7 +117,7 @@ class Tenants(ResourceServicer):
         rules.require_ordinary(parse_name(request.name, self.RESOURCE.pattern, "name"))
         super().delete(request, call, tx)
         with inside(tx, PLATFORM_TENANT):
-            return self._operations.start(tx, call, DELETE_TENANT.kind, request)
+            return self._operations.start(tx, call, DELETE_TENANT.kind, request, DELETE_TENANT.begun())
 
     def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Bring a deleted tenant back."""
