@@ -51,7 +51,9 @@ def problems(root: Path) -> list[str]:
         ]
     tests = [path for pattern in ("*/tests", "services/*/tests", "tests") for path in root.glob(f"{pattern}/**/*.py")]
     # Tests import each other, by file or by folder; some have a service of their own.
-    own = {name for path in tests for name in (path.stem, path.parent.name)} | {folder.name for folder in root.iterdir()}
+    own = {name for path in tests for name in (path.stem, path.parent.name)} | {
+        folder.name for folder in root.iterdir()
+    }
     missing = undeclared((path.read_text() for path in tests), everything, providers)
     return found + [f"pyproject.toml does not declare what provides {name}" for name in missing if name not in own]
 

@@ -163,8 +163,7 @@ class TestGroups:
         called = getattr(loaded, names) if names else {}
         found = groups(rest, dimension, filter="state = STATE_WON")
         assert {key: (group["wonCount"], dollars(group["wonAmounts"])) for (key,), group in found.items()} == {
-            "" if pd.isna(name) else called.get(name, name): (size, total)
-            for name, (size, total) in wanted.iterrows()
+            "" if pd.isna(name) else called.get(name, name): (size, total) for name, (size, total) in wanted.iterrows()
         }
 
     def test_win_rates_and_mean_cycle_times(self, rest, loaded, deals, dimension, column, names):

@@ -9,7 +9,11 @@ from kontor_sales.service import service
 class TestDatabase(DatabaseChecks):
     made = staticmethod(service)
     # The key of a feed or a form says whose it is; scores are refreshed over all tenants.
-    across_tenants = ACROSS_TENANTS | {"calendar_feed_keys_digest", "lead_form_keys_digest", "lead_score_refreshes_due_time"}
+    across_tenants = ACROSS_TENANTS | {
+        "calendar_feed_keys_digest",
+        "lead_form_keys_digest",
+        "lead_score_refreshes_due_time",
+    }
 
     @pytest.fixture(autouse=True)
     def _some_records(self, anna):
