@@ -50,7 +50,7 @@ class Instance:
 
     def process(self, name: str) -> psutil.Process:
         """Return a process of the platform, as `kontor dev status` names it."""
-        rows = json.loads(_kontor("status", "--json", data=self.data.path))
+        rows = json.loads(kontor("status", "--json", data=self.data.path))
         return psutil.Process(next(row["pid"] for row in rows if row["name"] == name))
 
 
@@ -71,8 +71,8 @@ def instance(folder: Path | None, transport: str = "stream") -> Iterator[Instanc
                 break
         else:
             sys.exit("bench: the platform did not start; what it says stands above")
-        address = _kontor("url", "contacts", data=folder).strip()
-        yield Instance(DataFolder(folder), gateway, address, _kontor("token", data=folder).strip())
+        address = kontor("url", "contacts", data=folder).strip()
+        yield Instance(DataFolder(folder), gateway, address, kontor("token", data=folder).strip())
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def _kontor(*arguments: str, data: Path) -> str:
+def kontor(*arguments: str, data: Path) -> str:
+    """Return what a `kontor dev` command says of the platform in a data folder."""
     command = [sys.executable, "-m", "kontor_dev", "dev", *arguments, "--data", str(data)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

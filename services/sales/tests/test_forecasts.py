@@ -272,11 +272,12 @@ class TestRollUp:
             for group_by in ("GROUPING_UNSPECIFIED", "GROUPING_OWNER", "GROUPING_TEAM"):
                 found = roll_up(caller, group_by=group_by)
                 for forecasts in ([found.total], found.groups or [found.total]):
-                    lines = [forecast.lines for forecast in forecasts]
-                    assert sum(amount(line[PIPELINE].base_amount) for line in lines) == worth
-                    assert sum(amount(line[CLOSED].base_amount) for line in lines) == 10 * worth
-                    assert sum(amount(line[PIPELINE].manager_adjustment) for line in lines) == 0
-                    assert sum(amount(line[PIPELINE].owner_adjustment) for line in lines) == overlaid
+                    lines = [line for forecast in forecasts for line in forecast.lines]
+                    pipeline_lines = [line for line in lines if line.category == PIPELINE + 1]
+                    assert sum(amount(line.base_amount) for line in pipeline_lines) == worth
+                    assert sum(amount(line.base_amount) for line in lines if line.category == CLOSED + 1) == 10 * worth
+                    assert sum(amount(line.manager_adjustment) for line in pipeline_lines) == 0
+                    assert sum(amount(line.owner_adjustment) for line in pipeline_lines) == overlaid
                     if group_by != "GROUPING_TEAM":
                         assert sum(amount(forecast.quota) for forecast in forecasts) == overlaid
         assert anna.colleague("sales.quotas.read:all").refusal("RollUpForecast", period=1).code is (

@@ -40,8 +40,8 @@ EXCHANGE_RATE = Resource(
     conflicts={"exchange_rates_currency_code_start_date": "the currency has a rate from this day on"},
 )
 
-_LIVE = (exchange_rates.c.tenant_id == TENANT, exchange_rates.c.delete_time.is_(None))
-BASE = Statement(sa.select(exchange_rates.c.base_currency_code).where(*_LIVE).limit(1))
+LIVE_RATES = (exchange_rates.c.tenant_id == TENANT, exchange_rates.c.delete_time.is_(None))
+BASE = Statement(sa.select(exchange_rates.c.base_currency_code).where(*LIVE_RATES).limit(1))
 """The tenant's base currency, for `tenant`; no row where it has no rates."""
 
 
@@ -55,7 +55,7 @@ def _rates() -> sa.Select[Any]:
     last = (
         sa.select(exchange_rates.c.rate)
         .where(
-            *_LIVE,
+            *LIVE_RATES,
             exchange_rates.c.currency_code == given.c.currency,
             exchange_rates.c.start_date <= given.c.day,
         )

@@ -21,7 +21,7 @@ from kontor_kit.ids import parse_name
 from kontor_kit.principals import Scope
 from kontor_kit.scopes import OwnerScope
 from kontor_kit.store import Reach
-from kontor_sales.exchange_rates.table import BASE, find_rates
+from kontor_sales.exchange_rates.table import BASE, LIVE_RATES, exchange_rates, find_rates
 from kontor_sales.forecast_adjustments.table import forecast_adjustments
 from kontor_sales.forecasts import periods, rollup_rules
 from kontor_sales.forecasts.periods import Period
@@ -32,6 +32,7 @@ from kontor_sales.quotas.table import quotas
 
 _Request: Final = forecast_service_pb2.RollUpForecastRequest
 _COLLECTIONS: Final = {_Request.GROUPING_OWNER: "users", _Request.GROUPING_TEAM: "teams"}
+_NOTHING: Final = Decimal(0)
 _START, _END = (sa.bindparam(name, type_=sa.Date) for name in ("start", "end"))
 _SINCE, _UNTIL = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name in ("since", "until"))
 
@@ -75,7 +76,10 @@ def _deals(scope: Scope, group_by: int, of_one_pipeline: bool) -> Statement:
         .where(*reached, deals.state == _literal(1), deals.close_date.between(_START, _END))
         .group_by(key, deals.forecast_category, deals.amount_currency)
     )
-    day = sa.case((deals.base_amount_currency.is_(None), sa.cast(sa.func.timezone("UTC", deals.close_time), sa.Date)))
+    # Where nothing was frozen and there is something to convert.
+    base = sa.select(exchange_rates.c.base_currency_code).where(*LIVE_RATES).limit(1).scalar_subquery()
+    by_day = sa.and_(deals.base_amount_currency.is_(None), deals.amount_currency != base)
+    day = sa.case((by_day, sa.cast(sa.func.timezone("UTC", deals.close_time), sa.Date)))
     won = (
         sa.select(key, _literal(CLOSED), deals.amount_currency, day.label("day"))
         .add_columns(sa.func.count(), amount, amount, sa.func.sum(deals.base_amount_amount), deals.base_amount_currency)
@@ -157,9 +161,8 @@ def _read(
     def name(row: Row) -> str:
         return f"{_COLLECTIONS[group_by]}/{row[0]}" if group_by and row[0] else ""
 
-    zero = Decimal(0)
     cells = [
-        Cell(name(row), row[1], row[2], row[3] or today, row[4], row[5] or zero, row[6] or zero, *row[7:])
+        Cell(name(row), row[1], row[2], row[3] or today, row[4], row[5] or _NOTHING, row[6] or _NOTHING, *row[7:])
         for row in deals
     ]
     overlays: list[Overlay] = []
@@ -174,26 +177,33 @@ def _tell(forecast: Any, name: str, group: Mapping[int, Sums], base: str, mode: 
     """Write what a group comes to into a RollUpForecastResponse.Forecast."""
     forecast.group = name
     lines = rollup_rules.cumulated(group) if mode == _Request.MODE_CUMULATIVE else group
-    for category, sums in lines.items():
-        line = forecast.lines.add(category=category, count=sums.count)
-        for currency in sorted(sums.amounts):
-            line.amounts.add(**money.fields(sums.amounts[currency], currency))
-        if base:
-            owner, manager = (sums.overlays[level] for level in rollup_rules.LEVELS)
-            for field, amount in (
-                (line.base_amount, sums.base),
-                (line.weighted_base_amount, sums.weighted),
-                (line.owner_adjustment, owner),
-                (line.manager_adjustment, manager),
-                (line.forecast_amount, sums.forecast),
-            ):
-                money.fill(field, money.rounded(amount, base), base)
+    forecast.lines.extend(_line(category, lines[category], base) for category in sorted(lines))
     left = Sums()
     for sums in group.values():
-        left.add(sums)
+        if sums.unconverted:
+            left.add(sums)
     for currency in sorted(left.unconverted):
         forecast.unconverted_amounts.add(**money.fields(left.unconverted[currency], currency))
-    closed = group[CLOSED]
-    if base and (quota := closed.overlays[0]):
+    closed = group.get(CLOSED)
+    if base and closed is not None and (quota := closed.overlays.get(0)):
         money.fill(forecast.quota, money.rounded(quota, base), base)
         forecast.attainment = float(closed.base / quota)
+
+
+def _line(category: int, sums: Sums, base: str) -> Any:
+    """Return the RollUpForecastResponse.Line of a category."""
+    fields: dict[str, Any] = {
+        "amounts": [money.fields(sums.amounts[currency], currency) for currency in sorted(sums.amounts)]
+    }
+    if base:
+        owner, manager = (sums.overlays.get(level, _NOTHING) for level in rollup_rules.LEVELS)
+        told = {
+            "base_amount": sums.base,
+            "weighted_base_amount": sums.weighted,
+            "forecast_amount": sums.base + owner + manager,
+        }
+        # Few forecasts have any.
+        if sums.overlays:
+            told |= {"owner_adjustment": owner, "manager_adjustment": manager}
+        fields |= {name: money.fields(money.rounded(amount, base), base) for name, amount in told.items()}
+    return forecast_service_pb2.RollUpForecastResponse.Line(category=category, count=sums.count, **fields)  # type: ignore[arg-type]  # a number is one

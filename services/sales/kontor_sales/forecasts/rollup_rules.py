@@ -64,6 +64,8 @@ class Overlay(NamedTuple):
 class Sums:
     """What one category of one group comes to."""
 
+    __slots__ = ("amounts", "base", "count", "overlays", "unconverted", "weighted")
+
     def __init__(self) -> None:
         self.count = 0
         self.amounts: dict[str, Decimal] = defaultdict(Decimal)
@@ -102,8 +104,8 @@ def base_of(known: str, currencies: Iterable[str | None]) -> str:
 def add_up(
     cells: Iterable[Cell], overlays: Iterable[Overlay], base: str, rates: Rates
 ) -> Mapping[str, Mapping[int, Sums]]:
-    """Return what each category of each group comes to, each for itself."""
-    groups: dict[str, dict[int, Sums]] = defaultdict(lambda: {category: Sums() for category in CUMULATED})
+    """Return what each category of each group comes to, each for itself; those with nothing in them are left out."""
+    groups: dict[str, dict[int, Sums]] = defaultdict(lambda: defaultdict(Sums))
     for cell in cells:
         sums = groups[cell.group][cell.category]
         sums.count += cell.count
@@ -138,5 +140,6 @@ def cumulated(group: Mapping[int, Sums]) -> Mapping[int, Sums]:
     for category, parts in CUMULATED.items():
         found[category] = Sums()
         for part in parts:
-            found[category].add(group[part])
+            if part in group:
+                found[category].add(group[part])
     return found
