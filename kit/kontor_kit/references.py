@@ -1,7 +1,7 @@
 """References to records of other services: nothing is stored that names a record which is not there.
 
 The owner of the record is asked, with the caller's own token, so that nobody learns of what they may not see; a yes is
-remembered for a while. Where the owner cannot be reached the write is refused as UNAVAILABLE.
+remembered for this caller for a while. Where the owner cannot be reached the write is refused as UNAVAILABLE.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class References:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._lock = threading.Lock()
-        self._remembered: dict[tuple[uuid.UUID, str], float] = {}
+        self._remembered: dict[tuple[uuid.UUID, str, str], float] = {}
 
     def check(self, call: Call, foreign: Foreign, names: Iterable[str]) -> list[Violation]:
         """Return a violation for each name that does not exist, or not for the caller; raises Unavailable."""
@@ -70,7 +70,8 @@ class References:
             return violations  # A service has no token to ask with; it knows the names from the owner's own events.
         for index, name in enumerate(names):
             # Who calls exists; the token says so.
-            if name == principal.subject or self._is_remembered(principal.tenant_id, name):
+            key = (principal.tenant_id, principal.subject, name)
+            if name == principal.subject or self._remembered.get(key, 0.0) > time.monotonic():
                 continue
             path = f"{foreign.field}[{index}]" if foreign.repeated else foreign.field
             try:
@@ -84,11 +85,8 @@ class References:
             with self._lock:
                 if len(self._remembered) >= _REMEMBERED:
                     self._remembered.clear()
-                self._remembered[principal.tenant_id, name] = time.monotonic() + _REMEMBERED_SECONDS
+                self._remembered[key] = time.monotonic() + _REMEMBERED_SECONDS
         return violations
-
-    def _is_remembered(self, tenant_id: uuid.UUID, name: str) -> bool:
-        return self._remembered.get((tenant_id, name), 0.0) > time.monotonic()
 
     def _exists(self, call: Call, foreign: Foreign, name: str) -> bool:
         channel = self._peers.channel(foreign.service)
