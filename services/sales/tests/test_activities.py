@@ -191,6 +191,10 @@ class TestSteps:
 
 
 class TestHandOver:
+    def test_offers_nothing_to_programs(self, anna):
+        program = anna.colleague(*OWN, user=anna.user.replace("users/", "serviceAccounts/"))
+        assert program("ListOfferedActivities").activities == []
+
     def test_changes_the_owner_on_acceptance_only(self, anna):
         activity, ben = create(anna), anna.colleague(*OWN)
         assert ben("ListOfferedActivities").activities == []

@@ -200,7 +200,10 @@ class Activities(ResourceServicer):
 
     def list_offered_activities(self, request: Any, call: Call, tx: Transaction) -> Any:
         """List what the caller is asked to take over, whatever else they may see."""
-        offered = Page(size=_OFFERS, node=filters.parse(f"offered_to = {principal_of(call).subject}"))
+        subject = principal_of(call).subject
+        if not subject.startswith("users/"):
+            return call.method.output()  # Programs are not asked.
+        offered = Page(size=_OFFERS, node=filters.parse(f"offered_to = {subject}"))
         found, _ = self.store.page(tx, self.reach(self.own_call(tx, call.trace)), offered)
         return call.method.output(activities=found)
 
