@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,7 +18,7 @@ from kontor_kit.ids import uuid7
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, Client
 from tests.e2e.contract import OPERATION, TENANT, method, request
-from tests.e2e.samples import AFTERWARDS, CALLER, COLLEAGUE, LINK, ONCE, Names, nothing, state_for
+from tests.e2e.samples import ACCOUNT, AFTERWARDS, CALLER, COLLEAGUE, LINES, LINK, ONCE, Names, nothing, state_for
 
 _START = (
     "INSERT INTO operations (tenant_id, id, kind, state, subject, request, stage, done_units, total_units,"
@@ -69,12 +70,19 @@ class Tenant:
         self.furnished = True
 
     def learn(self) -> None:
-        """Train the model of who wins, with as many outcomes as it needs."""
+        """Have as many outcomes and customers as models need, and train the one of who wins."""
         load, train, show = method("ImportOpportunities"), method("TrainWinModel"), method("ShowWinModel")
+        customers = itertools.cycle([self.create(ACCOUNT) for _ in range(30)])
+        sold = {**LINES[0], "product": self.names["sales.kontor/Product"]}
         reasons = [{"closeReason": self.names["sales.kontor/CloseReason"]}]
-        ends = ({"stage": "won"}, {"stage": "lost", "closeReasons": reasons})
+        ends = ({"stage": "won", "lines": [sold]}, {"stage": "lost", "closeReasons": reasons})
+        rows = [
+            {"displayName": "Past", "account": customer, **end}
+            for customer in itertools.islice(customers, 100)
+            for end in ends
+        ]
         wanted = load.input()
-        contract.put(wanted, {"requests": [{"opportunity": {"displayName": "Past", **end}} for end in ends * 100]})
+        contract.put(wanted, {"requests": [{"opportunity": row} for row in rows]})
         self.client.do(load, wanted, self.admin)
         self.client.do(train, request(train, {}), self.admin)
         until = time.monotonic() + 60

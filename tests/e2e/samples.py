@@ -42,6 +42,7 @@ TEXTS = {
     "time_zone": "Europe/Zurich",
 }
 DAY = {"year": 2030, "month": 1, "day": 15}
+YEARS = {"startDate": {"year": 2025, "month": 1, "day": 1}, "endDate": {"year": 2034, "month": 12, "day": 31}}
 START, END = "2030-01-01T08:00:00Z", "2030-01-31T18:00:00Z"
 TIMES = {"start_time": START, "end_time": END}
 LINES = [{"description": "Example", "unitPrice": {"currencyCode": "EUR", "units": "100"}}]
@@ -110,6 +111,7 @@ RECORDS: dict[str, Fields] = {
 # What a request holds, beside what is required of it; and where that has to be something particular.
 REQUESTS: dict[str, Fields] = {
     "AcceptQuote": lambda names: {"token": names[LINK]},
+    "AnalyzeOutcomes": lambda names: YEARS,
     "BridgeForecast": lambda names: {"date": DAY},
     "CaptureLead": lambda names: {
         "key": names[LINK],
@@ -118,6 +120,7 @@ REQUESTS: dict[str, Fields] = {
     "ConvertLead": lambda names: {"opportunity": {"displayName": "Example"}},
     "DeclineQuote": lambda names: {"token": names[LINK]},
     "PlanVisits": lambda names: {
+        "user": names[USER],
         "startDate": {"year": 2030, "month": 1, "day": 7},
         "endDate": {"year": 2030, "month": 1, "day": 11},
     },
@@ -130,6 +133,7 @@ REQUESTS: dict[str, Fields] = {
     "RespondToActivity": lambda names: {"participation": "PARTICIPATION_ACCEPTED"},
     "RollUpForecast": lambda names: {"date": DAY},
     "SettleCommissions": lambda names: {"agent": names[CALLER], "month": _month()},
+    "ShowFunnel": lambda names: YEARS,
     "ShowQuotePage": lambda names: {"token": names[LINK]},
 }
 # The methods that records come from which nobody creates as such.
