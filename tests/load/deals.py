@@ -38,23 +38,31 @@ SELECT %(tenant)s, gen_random_uuid(), 1, now(), now(), md5((n %% 500)::text)::uu
 FROM generate_series(1, %(rows)s) n
 """
 _BOARD = (
-    "SELECT stage, amount_currency, count(*), sum(amount_amount) FROM opportunities WHERE tenant_id = %(tenant)s"
-    " AND pipeline = %(pipeline)s AND delete_time IS NULL GROUP BY 1, 2",
-    "SELECT d.* FROM unnest(ARRAY['qualification', 'analysis', 'proposal', 'negotiation', 'won', 'lost']) s(stage)"
-    " CROSS JOIN LATERAL (SELECT id, display_name, account, stage, state, amount_amount, amount_currency, close_date,"
-    " forecast_category, next_step, next_step_date, owner, team, open_time, stage_enter_time, version"
-    ' FROM opportunities o WHERE o.tenant_id = %(tenant)s AND o.pipeline = %(pipeline)s AND o.stage = s.stage COLLATE "C"'
-    " AND o.delete_time IS NULL ORDER BY close_date, id LIMIT 50) d",
+    (
+        "SELECT stage, amount_currency, count(*), sum(amount_amount) FROM opportunities WHERE tenant_id = %(tenant)s"
+        " AND pipeline = %(pipeline)s AND delete_time IS NULL GROUP BY 1, 2"
+    ),
+    (
+        "SELECT d.* FROM unnest(ARRAY['qualification', 'analysis', 'proposal', 'negotiation', 'won', 'lost']) s(stage)"
+        " CROSS JOIN LATERAL (SELECT id, display_name, account, stage, state, amount_amount, amount_currency, close_date,"
+        " forecast_category, next_step, next_step_date, owner, team, open_time, stage_enter_time, version"
+        ' FROM opportunities o WHERE o.tenant_id = %(tenant)s AND o.pipeline = %(pipeline)s AND o.stage = s.stage COLLATE "C"'
+        " AND o.delete_time IS NULL ORDER BY close_date, id LIMIT 50) d"
+    ),
 )
 _ROLL_UP = (
-    "SELECT owner, forecast_category, amount_currency, count(*), sum(amount_amount), sum(amount_amount * probability)"
-    " FROM opportunities o JOIN pipeline_stages s USING (tenant_id, pipeline, stage) WHERE o.tenant_id = %(tenant)s"
-    " AND state = 1 AND delete_time IS NULL AND close_date BETWEEN date_trunc('quarter', current_date)::date"
-    " AND (date_trunc('quarter', current_date) + interval '3 months - 1 day')::date GROUP BY 1, 2, 3",
-    "SELECT owner, amount_currency, count(*), sum(amount_amount), sum(base_amount_amount) FROM opportunities"
-    " WHERE tenant_id = %(tenant)s AND state = 2 AND delete_time IS NULL"
-    " AND close_time >= date_trunc('quarter', now()) AND close_time < date_trunc('quarter', now()) + interval '3 months'"
-    " GROUP BY 1, 2",
+    (
+        "SELECT owner, forecast_category, amount_currency, count(*), sum(amount_amount), sum(amount_amount * probability)"
+        " FROM opportunities o JOIN pipeline_stages s USING (tenant_id, pipeline, stage) WHERE o.tenant_id = %(tenant)s"
+        " AND state = 1 AND delete_time IS NULL AND close_date BETWEEN date_trunc('quarter', current_date)::date"
+        " AND (date_trunc('quarter', current_date) + interval '3 months - 1 day')::date GROUP BY 1, 2, 3"
+    ),
+    (
+        "SELECT owner, amount_currency, count(*), sum(amount_amount), sum(base_amount_amount) FROM opportunities"
+        " WHERE tenant_id = %(tenant)s AND state = 2 AND delete_time IS NULL"
+        " AND close_time >= date_trunc('quarter', now()) AND close_time < date_trunc('quarter', now()) + interval '3 months'"
+        " GROUP BY 1, 2"
+    ),
 )
 
 
@@ -127,13 +135,17 @@ def main() -> None:
         values = {"tenant": running.tenant, "pipeline": pipeline.partition("/")[2]}
         board = opportunity_service_pb2.ShowBoardRequest(name=pipeline)
         roll_up = forecast_service_pb2.RollUpForecastRequest(period=2, group_by=1)
+        whole = forecast_service_pb2.RollUpForecastRequest(period=2)
+        boards, forecasts = opportunity_service_pb2.ShowBoardResponse, forecast_service_pb2.RollUpForecastResponse
+        of_all = tuple(
+            statement.replace("SELECT owner, ", "SELECT ").replace("BY 1, 2, 3", "BY 1, 2").replace("BY 1, 2 ", "BY 1")
+            for statement in (_ROLL_UP[0], _ROLL_UP[1].removesuffix(", 2"))
+        )
         rows = (
-            ("board", _BOARD, "OpportunityService/ShowBoard", board, opportunity_service_pb2.ShowBoardResponse),
-            (
-                "roll-up by owner", _ROLL_UP, "ForecastService/RollUpForecast", roll_up,
-                forecast_service_pb2.RollUpForecastResponse,
-            ),
-        )  # fmt: skip
+            ("board", _BOARD, "OpportunityService/ShowBoard", board, boards),
+            ("roll-up", of_all, "ForecastService/RollUpForecast", whole, forecasts),
+            ("roll-up by owner", _ROLL_UP, "ForecastService/RollUpForecast", roll_up, forecasts),
+        )
         print(f"{'':18}{'path':8}{'req/s':>8}{'p50 ms':>9}{'p99 ms':>9}")
         for title, statements, method, request, answer in rows:
             asked = [bare(running, statements, values, stack) for _ in range(options.callers)]

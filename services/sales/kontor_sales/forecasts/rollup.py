@@ -200,7 +200,7 @@ def _line(category: int, sums: Sums, base: str) -> Any:
         told = {
             "base_amount": sums.base,
             "weighted_base_amount": sums.weighted,
-            "forecast_amount": sums.base + owner + manager,
+            "forecast_amount": sums.forecast,
         }
         # Few forecasts have any.
         if sums.overlays:

@@ -90,7 +90,7 @@ class Sums:
     @property
     def forecast(self) -> Decimal:
         """The amount with what people add to it."""
-        return self.base + sum((self.overlays[level] for level in LEVELS), Decimal(0))
+        return self.base + sum((self.overlays.get(level, Decimal(0)) for level in LEVELS), Decimal(0))
 
 
 def base_of(known: str, currencies: Iterable[str | None]) -> str:
