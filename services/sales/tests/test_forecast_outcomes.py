@@ -269,6 +269,6 @@ def test_on_the_real_set(capsys):
         print(f"\nlog loss {tried.log_loss:.4f}, of the base rate {tried.base_log_loss:.4f}")
         print("    n  predicted  won")
         for one in tried.calibration:
-            print(f"{one.count:5}  {one.mean_probability:9.3f}  {one.won_rate:.3f}")
+            print(f"{one.size:5}  {one.mean_probability:9.3f}  {one.won_rate:.3f}")
     # Whatever it comes to, it is told; that it does no harm beside the base rate is what has to hold.
     assert tried.log_loss < tried.base_log_loss + 0.01

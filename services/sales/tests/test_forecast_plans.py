@@ -60,9 +60,7 @@ def check(running, ask, most):
         found = plans(running, ask)
         assert found
         for plan in found:
-            assert plan.whole() & {"opportunities"} == set(), str(
-                plan
-            )
+            assert plan.whole() & {"opportunities"} == set(), str(plan)
             assert plan.rows() <= most, str(plan)
 
 

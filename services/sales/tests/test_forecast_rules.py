@@ -45,7 +45,7 @@ def cells():
         category=st.sampled_from(list(CUMULATED)),
         currency=st.sampled_from((*CURRENCIES, None)),
         day=st.just(QUARTER.start),
-        count=st.integers(1, 9),
+        deals=st.integers(1, 9),
         amount=numbers,
         weighted=numbers,
     )
@@ -61,7 +61,7 @@ class TestRollUp:
         whole = rollup_rules.total(groups.values())
         for category, sums in whole.items():
             its = [cell for cell in given_cells if cell.category == category]
-            assert sums.count == sum(cell.count for cell in its)
+            assert sums.count == sum(cell.deals for cell in its)
             for currency in CURRENCIES:
                 of_it = sum((cell.amount for cell in its if cell.currency == currency), Decimal(0))
                 assert sums.amounts[currency] == of_it

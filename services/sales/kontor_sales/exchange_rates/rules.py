@@ -49,6 +49,6 @@ def exact(amount: Decimal, currency: str, day: dt.date, base: str, rates: Rates)
 
 
 def convert(amount: Decimal, currency: str, day: dt.date, base: str, rates: Rates) -> Decimal | None:
-    """Return what an amount is worth in the base currency, in its smallest units; None where there is no rate."""
+    """Return what an amount is worth in the base currency, rounded to what can be paid; None where there is no rate."""
     found = exact(amount, currency, day, base, rates)
     return None if found is None else money.rounded(found, base)

@@ -32,7 +32,8 @@ def _grouped(conditions: Sequence[Any], group_by: int) -> Statement:
     value = item.c.value
     if of_reasons:
         name = value["close_reason"].astext
-        group, winner = name, sa.literal_column("false", sa.Boolean)
+        group: sa.ColumnElement[Any] = name
+        winner: sa.ColumnElement[Any] = sa.literal_column("false", sa.Boolean)
         weight = sa.cast(sa.func.coalesce(value["weight"].astext, "1"), sa.Numeric)
         # Each deal is shared among its reasons.
         its = sa.func.jsonb_array_elements(held).table_valued(sa.column("value", JSONB)).render_derived("its")

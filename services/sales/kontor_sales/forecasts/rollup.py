@@ -38,8 +38,12 @@ _SINCE, _UNTIL = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name 
 
 
 def _key(table: sa.Table, group_by: int) -> sa.ColumnElement[Any]:
-    columns = {_Request.GROUPING_OWNER: table.c.owner, _Request.GROUPING_TEAM: table.c.team}
-    return columns.get(group_by, sa.cast(sa.null(), sa.Uuid)).label("key")
+    columns: dict[int, sa.Column[Any]] = {
+        _Request.GROUPING_OWNER: table.c.owner,
+        _Request.GROUPING_TEAM: table.c.team,
+    }
+    column: sa.ColumnElement[Any] = columns[group_by] if group_by in columns else sa.cast(sa.null(), sa.Uuid)
+    return column.label("key")
 
 
 def _reached(table: sa.Table, scope: Scope) -> list[sa.ColumnElement[bool]]:
@@ -168,8 +172,8 @@ def _read(
     overlays: list[Overlay] = []
     if others:
         adjustments, of_quotas = others
-        overlays += [Overlay(name(row), *row[1:], today) for row in adjustments]
-        overlays += [Overlay(name(row), CLOSED, 0, *row[1:], period.start) for row in of_quotas]
+        overlays += [Overlay(name(row), row[1], row[2], row[3], row[4], today) for row in adjustments]
+        overlays += [Overlay(name(row), CLOSED, 0, row[1], row[2], period.start) for row in of_quotas]
     return cells, overlays, base[0][0] if base else ""
 
 

@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     currency: str | None
     day: dt.date
     """By whose rate they are converted."""
-    count: int
+    deals: int
     amount: Decimal
     weighted: Decimal
     worth: Decimal | None = None
@@ -108,7 +108,7 @@ def add_up(
     groups: dict[str, dict[int, Sums]] = defaultdict(lambda: defaultdict(Sums))
     for cell in cells:
         sums = groups[cell.group][cell.category]
-        sums.count += cell.count
+        sums.count += cell.deals
         if not cell.currency:
             continue
         sums.amounts[cell.currency] += cell.amount

@@ -143,7 +143,7 @@ def log_loss(predictions: Sequence[float], won: Sequence[bool]) -> float:
 class Bin(NamedTuple):
     """Predictions that are alike, and what came of them."""
 
-    count: int
+    size: int
     mean_probability: float
     won_rate: float
 

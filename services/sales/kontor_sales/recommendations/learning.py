@@ -35,7 +35,7 @@ _FORGET: Final = tuple(
 
 
 def _keep_rules() -> Statement:
-    kinds = {
+    kinds: dict[str, Any] = {
         "first": sa.Uuid,
         "antecedents": KEY_TEXT,
         "consequent": sa.Uuid,
@@ -49,7 +49,7 @@ def _keep_rules() -> Statement:
         .render_derived(name="given")
     )
     # Arrays of arrays must be rectangles: the antecedents come as text.
-    columns = {name: given.c[name] for name in kinds}
+    columns: dict[str, sa.ColumnElement[Any]] = {name: given.c[name] for name in kinds}
     columns["antecedents"] = sa.cast(given.c.antecedents, ARRAY(sa.Uuid))
     rows = sa.select(_TENANT, *columns.values())
     return Statement(product_rules.insert().from_select(["tenant_id", *columns], rows))
