@@ -7,7 +7,7 @@ In between, under the same load, the yardstick: a bare gRPC server on psycopg th
 transaction as the same role under the same row security, without tokens, validation or kit; once with a round trip for
 each statement (`bare`), once with pipelines (`bare, piped`).
 
-Then `events`, for each transport: how long it takes from the commit of a change in identity until contacts has handled
+Then `events`, for each transport: how long it takes from the commit of a change in contacts until sales has handled
 it, at 200 and 500 a second, and how many a second there can be.
 
 Columns of the table:

@@ -1,7 +1,7 @@
-"""Measures how long a change takes from its commit in identity until contacts has handled it, and how many do a second.
+"""Measures how long a change takes from its commit in contacts until sales has handled it, and how many do a second.
 
-Users of nobody's are deactivated: as many rows as wanted are written into identity's `change_pending`, each in a
-transaction of its own as a call would, and contacts looks for what such a user owned, twice, in accounts and contacts.
+Fields of the tenant's own are defined: as many rows as wanted are written into contacts' `change_pending`, each in a
+transaction of its own as a call would, and sales has one handler for them, which keeps a copy of each definition.
 Everything in between is what runs in production: sequencer, change stream or relay and RabbitMQ, inbox, workers.
 """
 
@@ -17,7 +17,7 @@ import psycopg
 from instance import Instance
 from report import EventRow, percentile
 
-from kontor.identity.v1 import user_pb2
+from kontor.contacts.v1 import custom_field_definition_pb2
 
 RATES: Final = (200, 500)
 SECONDS: Final = 8.0
@@ -26,19 +26,17 @@ OUTSTANDING: Final = 2_000
 """So many events wait at most while the highest rate is looked for."""
 WRITTEN: Final = 250
 """So many are written in one transaction then: it is not the writing that is measured."""
-HANDLERS: Final = 2
-"""Of contacts, for each event."""
 _PATIENCE_SECONDS: Final = 60.0
 _WRITERS: Final = 2
 
 _WRITE: Final = """
 INSERT INTO change_pending (tenant_id, resource_name, version, event_type, after, subject)
-SELECT %s, 'users/' || id, 2, 'kontor.identity.v1.user.deactivated', %s, 'users/' || id
+SELECT %s, 'customFieldDefinitions/' || id, 1, 'kontor.contacts.v1.custom_field_definition.created', %s, 'users/' || id
 FROM unnest(%s::uuid[]) AS given (id)
 """
 _LATENCIES: Final = """
 SELECT extract(epoch FROM max(done_time) - min(event_time))::float8 FROM inbox
-WHERE event_time >= %s AND event_type = 'kontor.identity.v1.user.deactivated'
+WHERE event_time >= %s AND event_type = 'kontor.contacts.v1.custom_field_definition.created'
 GROUP BY event_id HAVING count(*) FILTER (WHERE state = 1) = count(*) ORDER BY 1
 """
 _HANDLED: Final = "SELECT count(*) FROM inbox WHERE state = 1"
@@ -50,11 +48,12 @@ class Events:
     def __init__(self, running: Instance, transport: str) -> None:
         self._transport = transport
         self._tenant = running.tenant
-        self._from = running.database_url("owner", "identity")
-        self._after = user_pb2.User(
-            state=user_pb2.User.STATE_DEACTIVATED, display_name="Who leaves"
+        self._from = running.database_url("owner")
+        definition = custom_field_definition_pb2.CustomFieldDefinition
+        self._after = definition(
+            resource_type="products", key="colour", display_name="Colour", type=definition.TYPE_STRING
         ).SerializeToString()
-        self._inbox = psycopg.connect(running.database_url("owner"), autocommit=True)
+        self._inbox = psycopg.connect(running.database_url("owner", "sales"), autocommit=True)
 
     def rows(self) -> Iterator[EventRow]:
         """Measure one row after the other."""
@@ -69,7 +68,7 @@ class Events:
         before, (begun,) = self._handled(), self._inbox.execute("SELECT clock_timestamp()").fetchone() or (None,)
         started = time.monotonic()
         written = self._write_steadily(rate, SECONDS)
-        missing = self._await(before + written * HANDLERS)
+        missing = self._await(before + written)
         elapsed = time.monotonic() - started
         return self._row(rate, written / max(elapsed, SECONDS), begun, missing)
 
@@ -79,19 +78,19 @@ class Events:
         first, written, until = self._handled(), 0, time.monotonic() + SECONDS
         with psycopg.connect(self._from, autocommit=True) as connection:
             while time.monotonic() < until:
-                if written - (self._handled() - first) / HANDLERS < OUTSTANDING:
+                if written - self._handled() - first < OUTSTANDING:
                     self._write(connection, WRITTEN)
                     written += WRITTEN
                 else:
                     time.sleep(0.2)
-        rate = (self._handled() - first) / HANDLERS / SECONDS
-        missing = self._await(first + written * HANDLERS)
+        rate = (self._handled() - first) / SECONDS
+        missing = self._await(first + written)
         return self._row(0, rate, begun, missing)
 
     def _row(self, offered: int, rate: float, begun: Any, missing: int) -> EventRow:
         found = [seconds for (seconds,) in self._inbox.execute(_LATENCIES, [begun])]
         p50, p99 = (percentile(found, share) for share in (0.50, 0.99))
-        return EventRow(self._transport, offered, rate, p50, p99, -(-missing // HANDLERS))
+        return EventRow(self._transport, offered, rate, p50, p99, missing)
 
     def _write_steadily(self, rate: int, seconds: float) -> int:
         """Write one after the other, each when it is due; return how many."""
