@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontor_kit import money
-from kontor_sales.forecasts import bridge_rules, periods, rollup_rules
+from kontor_sales.forecasts import bridge_rules, rollup_rules
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.forecasts.bridge_rules import Deal
 from kontor_sales.forecasts.rollup_rules import CLOSED, COMMIT, CUMULATED, PIPELINE, Cell, Overlay
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, MutableMapping
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.sales.v1 import exchange_rate_pb2
+from kontor_kit import money
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.resource import Resource
 from kontor_kit.scopes import TenantScope
 from kontor_kit.tables import KEY_TEXT, index, resource_table
+from kontor_sales.exchange_rates import rules
 from kontor_sales.exchange_rates.rules import Rates
+from kontor_sales.pipelines.rules import OPEN
 from kontor_sales.tables import metadata
 
 exchange_rates = resource_table(
@@ -40,6 +43,7 @@ EXCHANGE_RATE = Resource(
     conflicts={"exchange_rates_currency_code_start_date": "the currency has a rate from this day on"},
 )
 
+_KNOWN_BASE: Final = "base currency"
 LIVE_RATES = (exchange_rates.c.tenant_id == TENANT, exchange_rates.c.delete_time.is_(None))
 BASE = Statement(sa.select(exchange_rates.c.base_currency_code).where(*LIVE_RATES).limit(1))
 """The tenant's base currency, for `tenant`; no row where it has no rates."""
@@ -84,3 +88,25 @@ def find_rates(tx: Transaction, wanted: Collection[tuple[str, dt.date]], base: s
     currencies, days = zip(*asked, strict=True)
     rows = tx.run(_RATES, {"tenant": tx.tenant_id, "currencies": list(currencies), "days": list(days)})
     return {(currency, day): rate for currency, day, rate in rows}
+
+
+def freeze(tx: Transaction, opportunity: Any, known: MutableMapping[str, Any]) -> None:
+    """Write down what an opportunity is worth that closes; nothing where it is open, or there is no rate.
+
+    `known` keeps what the transaction looked up, so that the rows of a batch ask for it once.
+    """
+    opportunity.ClearField("base_amount")
+    if opportunity.state == OPEN or not opportunity.HasField("amount"):
+        return
+    if _KNOWN_BASE not in known:
+        known[_KNOWN_BASE] = base_currency(tx)
+    base: str = known[_KNOWN_BASE]
+    if not base:
+        return
+    currency, day = opportunity.amount.currency_code, opportunity.close_time.ToDatetime(dt.UTC).date()
+    key = f"rate of {currency} on {day}"
+    if key not in known:
+        known[key] = find_rates(tx, [(currency, day)], base)
+    worth = rules.convert(money.amount(opportunity.amount), currency, day, base, known[key])
+    if worth is not None:
+        money.fill(opportunity.base_amount, worth, base)

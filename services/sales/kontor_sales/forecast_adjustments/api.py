@@ -11,7 +11,7 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.records import principal_of
 from kontor_kit.store import Locked
 from kontor_sales.forecast_adjustments.table import FORECAST_ADJUSTMENT
-from kontor_sales.forecasts import periods
+from kontor_sales.forecasts import rules as periods
 
 OWNER: Final = 1
 MANAGER: Final = 2

@@ -20,7 +20,8 @@ from kontor_kit.ids import parse_name
 from kontor_kit.principals import Scope
 from kontor_kit.scopes import OwnerScope
 from kontor_kit.store import Reach, Store
-from kontor_sales.forecasts import bridge_rules, periods
+from kontor_sales.forecasts import bridge_rules
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.forecasts.bridge_rules import Deal
 from kontor_sales.forecasts.rollup_rules import OMITTED
 from kontor_sales.forecasts.table import FORECAST_SNAPSHOT, forecast_deals

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from kontor_sales.forecasts.periods import Period
 from kontor_sales.forecasts.rollup_rules import OMITTED
+from kontor_sales.forecasts.rules import Period
 from kontor_sales.pipelines.rules import OPEN, WON
 
 (

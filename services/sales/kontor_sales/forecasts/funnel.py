@@ -21,7 +21,7 @@ from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.principals import Scope
 from kontor_kit.store import Reach, Store, is_live
-from kontor_sales.forecasts import periods
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.forecasts.chosen import choose
 from kontor_sales.opportunities.table import opportunities, stage_visits
 from kontor_sales.pipelines.rules import LOST, OPEN, WON

@@ -23,9 +23,10 @@ from kontor_kit.scopes import OwnerScope
 from kontor_kit.store import Reach
 from kontor_sales.exchange_rates.table import BASE, LIVE_RATES, exchange_rates, find_rates
 from kontor_sales.forecast_adjustments.table import forecast_adjustments
-from kontor_sales.forecasts import periods, rollup_rules
-from kontor_sales.forecasts.periods import Period
+from kontor_sales.forecasts import rollup_rules
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.forecasts.rollup_rules import CLOSED, Cell, Overlay, Sums
+from kontor_sales.forecasts.rules import Period
 from kontor_sales.opportunities.table import opportunities
 from kontor_sales.pipelines.table import PIPELINE, pipeline_stages
 from kontor_sales.quotas.table import quotas

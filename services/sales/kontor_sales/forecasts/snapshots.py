@@ -21,7 +21,7 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.tracing import Trace, start_span
 from kontor_sales.exchange_rates.table import base_currency
-from kontor_sales.forecasts import periods
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.forecasts.table import FORECAST_SNAPSHOT
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from kontor_kit.references import Foreign
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_sales.close_reasons.table import CLOSE_REASON
-from kontor_sales.exchange_rates.freezing import freeze
+from kontor_sales.exchange_rates.table import freeze
 from kontor_sales.opportunities import reports, rules, visits
 from kontor_sales.opportunities.table import OPPORTUNITY
 from kontor_sales.opportunities.visits import Visit

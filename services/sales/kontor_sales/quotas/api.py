@@ -8,7 +8,7 @@ from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument, Violation
 from kontor_kit.methods import ResourceServicer
-from kontor_sales.forecasts import periods
+from kontor_sales.forecasts import rules as periods
 from kontor_sales.quotas.table import QUOTA
 
 

@@ -1,4 +1,4 @@
-"""Periods of forecasts: months, and quarters and years as the fiscal year has them."""
+"""The periods of forecasts: months, and quarters and years as the fiscal year has them."""
 
 from __future__ import annotations
 
