@@ -20,6 +20,7 @@ from tests.e2e import contract
 from tests.e2e.calls import DIRECT, GATEWAY, WAYS, read_error
 from tests.e2e.contract import method
 from tests.e2e.people import Tenant, fingerprint
+from tests.e2e.samples import USER
 
 JSON = {"content-type": "application/json"}
 NOBODY = f"users/{uuid.UUID(int=7 << 76 | 2 << 62 | 1)}"
@@ -151,7 +152,7 @@ class TestInvalidArgument:
         if rpc.startswith("Update"):
             contract.record_in(wanted).name = tenant.names["contacts.kontor/Account"]
         if rpc == "SetUserPassword":
-            wanted.name = tenant.names[contract.USER]
+            wanted.name = tenant.names[USER]
         answers = client.everywhere(spec, wanted, tenant.admin)
         assert {way: (answer.code, answer.fields) for way, answer in answers.items()} == dict.fromkeys(
             WAYS, ("INVALID_ARGUMENT", (field,))
