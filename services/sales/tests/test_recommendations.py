@@ -28,12 +28,14 @@ def reference(baskets, min_support, min_confidence):
             held[product] = held.get(product, 0) + 1
     common = {product for product, times in held.items() if times / count >= min_support}
     together = {}
-    for size in (1, 2, 3):
+    for size in (1, 2):
         for basket in baskets:
             for one in itertools.combinations(sorted(common & {*basket}), size):
-                # What holds something rare is rarer still.
-                if size < 3 or all(together[pair] / count >= min_support for pair in itertools.combinations(one, 2)):
-                    together[one] = together.get(one, 0) + 1
+                together[one] = together.get(one, 0) + 1
+    # What holds something rare is rarer still.
+    pairs = {one for one, times in together.items() if len(one) == 2 and times / count >= min_support}
+    triples = {(*pair, last) for pair in pairs for last in common if all((each, last) in pairs for each in pair)}
+    together |= {triple: sum(basket.issuperset(triple) for basket in baskets) for triple in triples}
     found = {}
     for products, times in together.items():
         if len(products) == 1 or times / count < min_support:
