@@ -116,7 +116,9 @@ def test_constraints_become_keywords(document):
     assert schema["properties"]["employeeCount"]["minimum"] == 0
     assert schema["properties"]["tags"]["uniqueItems"] is True
     assert schema["properties"]["createTime"]["readOnly"] is True
-    assert "required" not in document["components"]["schemas"]["contacts.v1.AccountPatch"]
+    patch = document["components"]["schemas"]["contacts.v1.AccountPatch"]
+    assert "required" not in patch
+    assert "minLength" not in patch["properties"]["displayName"], "empty is not set"
     assert "additionalProperties" not in document["components"]["schemas"]["contacts.v1.Account"]
 
 

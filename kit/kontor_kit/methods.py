@@ -159,7 +159,12 @@ class ResourceServicer(Records):
 
     @property
     def _named_path(self) -> tuple[str, ...]:
-        return (next(name for name in self._orders if f"{name}_key" in self.RESOURCE.table.c),)
+        for name in self._orders:
+            if f"{name}_key" in self.RESOURCE.table.c:
+                return (name,)
+        raise InvalidArgument(
+            ("query", f"must have {SHORTEST_FRAGMENT} letters at least: {self.RESOURCE.plural} have no name")
+        )
 
     def batch_get(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return several records in the order asked for, all or none (AIP-231)."""

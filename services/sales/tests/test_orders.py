@@ -72,6 +72,13 @@ class TestOrdering:
         assert bert.refusal("OrderQuote", name=accepted(anna).name).code is StatusCode.NOT_FOUND
 
 
+class TestSearch:
+    def test_says_what_is_too_short_to_look_for_in_what_has_no_name(self, anna):
+        refusal = anna.refusal("SearchOrders", query="4")
+        assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, ["query"])
+        assert not anna("SearchOrders", query="4711").results
+
+
 class TestMirror:
     def test_says_what_the_other_system_does(self, anna, erp):
         name = order(anna).name

@@ -149,5 +149,12 @@ def downgrade() -> None:
         op.drop_index(f"opportunities_forecast_{name}", "opportunities")
     for column in ("base_amount_currency", "base_amount_amount"):
         op.drop_column("opportunities", column)
-    for table in ("win_models", "forecast_deals", "forecast_snapshots", "forecast_adjustments", "quotas", "exchange_rates"):
+    for table in (
+        "win_models",
+        "forecast_deals",
+        "forecast_snapshots",
+        "forecast_adjustments",
+        "quotas",
+        "exchange_rates",
+    ):
         op.drop_table(table)
