@@ -150,6 +150,17 @@ def fingerprint(tenant: Tenant) -> dict[tuple[str, str], str]:
     return found
 
 
+def settled(tenant: Tenant) -> dict[tuple[str, str], str]:
+    """Return the fingerprint once what was begun before has gone its way: into the logs, and to the other services."""
+    before = fingerprint(tenant)
+    while True:
+        time.sleep(1)
+        later = fingerprint(tenant)
+        if later == before and not any(later[service, "change_pending"] for service in contract.services()):
+            return later
+        before = later
+
+
 def tables(connection: psycopg.Connection, *, of_tenants: bool = True) -> list[str]:
     """Return the tables that have a tenant in each row, or those that have none; partitions count with their whole."""
     rows = connection.execute(

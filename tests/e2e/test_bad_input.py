@@ -19,7 +19,7 @@ from kontor_gateway.settings import Limit, RateLimits
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, GATEWAY, WAYS, read_error
 from tests.e2e.contract import method
-from tests.e2e.people import Tenant, fingerprint
+from tests.e2e.people import Tenant, fingerprint, settled
 from tests.e2e.samples import USER
 
 JSON = {"content-type": "application/json"}
@@ -127,7 +127,7 @@ def tenant(client):
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_stored(tenant):
-    before = fingerprint(tenant)
+    before = settled(tenant)
     yield
     assert fingerprint(tenant) == before
 

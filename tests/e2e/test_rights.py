@@ -23,7 +23,7 @@ from kontor_kit.calls import AUTHENTICATED, PUBLIC
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, WAYS
 from tests.e2e.contract import TENANT, method, request, target
-from tests.e2e.people import Identity, Tenant, fingerprint, tables
+from tests.e2e.people import Identity, Tenant, fingerprint, settled, tables
 from tests.e2e.samples import CALLER, LINK, USER
 
 METHODS = contract.protected()
@@ -159,11 +159,7 @@ def identity(client):
 @pytest.fixture(scope="class")
 def nothing_changes(world):
     """Whatever a class of tests tries, the tenant it is tried on stays as it is."""
-    before = fingerprint(world.home)
-    # What was begun before goes on by itself.
-    while (later := fingerprint(world.home)) != before:
-        before = later
-        time.sleep(1)
+    before = settled(world.home)
     yield
     assert fingerprint(world.home) == before
 
