@@ -11,11 +11,13 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kontor.contacts.v1.account_pb2 import Account
 from kontor_kit.operations.runner import Runner
+from kontor_kit.testing.telling import teller
 from kontor_sales.recommendations import rules, training
 from kontor_sales.recommendations.learning import TRAIN
 from kontor_sales.recommendations.rules import Profile, Rule
-from kontor_sales.service import _records
+from kontor_sales.service import _records, service
 from tests.real_data import DATA, needs_data
 
 
@@ -190,12 +192,10 @@ class TestRecommendations:
 
     def test_similar_customers_with_their_deals(self, anna, products, trained, server):
         target, near = trained["paper"][:2]
-        with server.database.connect() as connection:
+        with teller(server, service()) as tell:
             for of, industry, size in ((target, "steel", 100), (near, "Steel", 120), (trained["ink"][0], "wood", 100)):
-                connection.execute(
-                    "INSERT INTO account_profiles VALUES (%s, %s, 1, %s, %s)",
-                    [anna.tenant, of.partition("/")[2], industry, size],
-                )
+                told = Account(name=of, display_name="Told", industry=industry, employee_count=size)
+                tell(anna.tenant, "kontor.contacts.v1.account.created", told, 1)
         found = anna("FindSimilarAccounts", account=target).neighbours
         assert found[0].similarity == 1
         assert len(found[0].opportunities) == 1

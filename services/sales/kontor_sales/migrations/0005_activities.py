@@ -138,7 +138,7 @@ def _create_care() -> None:
         sa.Column("display_name", sa.Text, nullable=False),
         sa.Column("tier", sa.SmallInteger, nullable=False),
         sa.Column("role", sa.SmallInteger, nullable=False),
-        sa.Column("industry", sa.Text),
+        sa.Column("industry", KEY),
         sa.Column("employee_count", sa.Integer, nullable=False),
         sa.Column("region_code", KEY),
         sa.Column("postal_code", KEY),
@@ -149,6 +149,8 @@ def _create_care() -> None:
     )
     live = sa.text("live")
     op.create_index("account_facts_owner", "account_facts", ["tenant_id", "owner", "account"], postgresql_where=live)
+    industry = ["tenant_id", "industry", "account"]
+    op.create_index("account_facts_industry", "account_facts", industry, postgresql_where=live)
     place = ["tenant_id", "region_code", "postal_code", "account"]
     op.create_index("account_facts_place", "account_facts", place, postgresql_where=live)
     migrations.secure("account_facts")

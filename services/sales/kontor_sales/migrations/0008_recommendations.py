@@ -11,7 +11,7 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-TABLES = ("product_rules", "account_baskets", "declined_products", "account_profiles")
+TABLES = ("product_rules", "account_baskets", "declined_products")
 
 
 def upgrade() -> None:
@@ -38,15 +38,6 @@ def upgrade() -> None:
         sa.Column("product", sa.Uuid, primary_key=True),
         sa.Column("decline_time", sa.DateTime(timezone=True), nullable=False),
     )
-    op.create_table(
-        "account_profiles",
-        sa.Column("tenant_id", sa.Uuid, primary_key=True),
-        sa.Column("account", sa.Uuid, primary_key=True),
-        sa.Column("version", sa.BigInteger, nullable=False),
-        sa.Column("industry", sa.Text(collation="C")),
-        sa.Column("employee_count", sa.Integer, nullable=False),
-    )
-    op.create_index("account_profiles_industry", "account_profiles", ["tenant_id", "industry", "account"])
     for table in TABLES:
         migrations.secure(table)
 

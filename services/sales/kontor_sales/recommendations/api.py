@@ -85,12 +85,12 @@ _LIKE: Final = Statement(
     sa.text(
         "WITH near AS ((SELECT account FROM account_baskets WHERE tenant_id = :tenant AND product = ANY (:ids)"
         " AND account <> :account GROUP BY account ORDER BY count(*) DESC, account LIMIT :size)"
-        " UNION (SELECT p.account FROM account_profiles m JOIN account_profiles p"
-        " ON p.tenant_id = m.tenant_id AND p.industry = m.industry AND p.account <> m.account"
-        " WHERE m.tenant_id = :tenant AND m.account = :account ORDER BY p.account LIMIT :size)"
+        " UNION (SELECT p.account FROM account_facts m JOIN account_facts p"
+        " ON p.tenant_id = m.tenant_id AND p.industry = m.industry AND p.account <> m.account AND p.live"
+        " WHERE m.tenant_id = :tenant AND m.account = :account AND m.live ORDER BY p.account LIMIT :size)"
         " UNION SELECT CAST(:account AS uuid))"
         " SELECT n.account, p.industry, p.employee_count, b.products FROM near n"
-        " LEFT JOIN account_profiles p ON p.tenant_id = :tenant AND p.account = n.account"
+        " LEFT JOIN account_facts p ON p.tenant_id = :tenant AND p.account = n.account AND p.live"
         " LEFT JOIN LATERAL (SELECT array_agg(product ORDER BY product) AS products FROM account_baskets b"
         " WHERE b.tenant_id = :tenant AND b.account = n.account) b ON true"
     ).bindparams(*_GIVEN, _IDS, sa.bindparam("size", MOST_CANDIDATES, sa.Integer))

@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from kontor_kit.tables import KEY_TEXT
 from kontor_sales.tables import metadata
 
 product_rules = sa.Table(
@@ -36,16 +35,4 @@ declined_products = sa.Table(
     sa.Column("account", sa.Uuid, primary_key=True),
     sa.Column("product", sa.Uuid, primary_key=True),
     sa.Column("decline_time", sa.DateTime(timezone=True), nullable=False),
-)
-
-# What contacts tells of accounts.
-account_profiles = sa.Table(
-    "account_profiles",
-    metadata,
-    sa.Column("tenant_id", sa.Uuid, primary_key=True),
-    sa.Column("account", sa.Uuid, primary_key=True),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("industry", KEY_TEXT),
-    sa.Column("employee_count", sa.Integer, nullable=False),
-    sa.Index("account_profiles_industry", "tenant_id", "industry", "account"),
 )

@@ -47,7 +47,7 @@ account_facts = sa.Table(
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("tier", sa.SmallInteger, nullable=False),
     sa.Column("role", sa.SmallInteger, nullable=False),
-    sa.Column("industry", sa.Text),
+    sa.Column("industry", KEY_TEXT),
     sa.Column("employee_count", sa.Integer, nullable=False),
     sa.Column("region_code", KEY_TEXT),
     sa.Column("postal_code", KEY_TEXT),
@@ -56,6 +56,7 @@ account_facts = sa.Table(
     sa.Column("known_since", sa.DateTime(timezone=True), nullable=False),
     sa.Column("live", sa.Boolean, nullable=False),
     sa.Index("account_facts_owner", "tenant_id", "owner", "account", postgresql_where=_LIVE),
+    sa.Index("account_facts_industry", "tenant_id", "industry", "account", postgresql_where=_LIVE),
     sa.Index("account_facts_place", "tenant_id", "region_code", "postal_code", "account", postgresql_where=_LIVE),
 )
 
