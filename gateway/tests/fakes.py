@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -123,13 +122,6 @@ class Gateway:
         if token:
             headers["authorization"] = f"Bearer {token}"
         return self.client.request(verb, self.url + path, headers=headers, **options)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def details(response: httpx.Response) -> dict[str, Any]:

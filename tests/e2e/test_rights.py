@@ -19,7 +19,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from psycopg import sql
 
+from kontor_dev.platform import SERVICES
 from kontor_kit.calls import AUTHENTICATED, PUBLIC
+from kontor_kit.testing import schema
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, WAYS
 from tests.e2e.contract import TENANT, method, request, target
@@ -85,34 +87,10 @@ SEES_MORE = {"BatchCreateLeadAssignmentRules", "CreateLeadAssignmentRule", "Rede
 FOR_THE_INVITED = {"AcceptHandOver", "DeclineHandOver", "RespondToActivity"}
 # Methods that list what the caller was asked, to nobody else.
 OF_THE_ASKED = {"ListOfferedActivities"}
-# Tables that belong to no tenant: how far the log and the inbox are, whose turn a job is, keys that sign tokens
-# (encrypted), failed attempts to sign in.
-WITHOUT_TENANT = {
-    "contacts": {
-        "alembic_version",
-        "change_log_state",
-        "change_relay",
-        "inbox_bindings",
-        "inbox_sources",
-        "leases",
-    },
-    "identity": {
-        "alembic_version",
-        "change_log_state",
-        "change_relay",
-        "leases",
-        "oauth_attempts",
-        "signing_keys",
-    },
-    "sales": {
-        "alembic_version",
-        "change_log_state",
-        "change_relay",
-        "inbox_bindings",
-        "inbox_sources",
-        "leases",
-    },
-}
+# Tables that belong to no tenant beside those of the kit: what migrated last, and in identity keys that sign tokens
+# (encrypted) and failed attempts to sign in. Identity follows nobody.
+WITHOUT_TENANT = {service: {*schema.WITHOUT_TENANT, "alembic_version"} for service in (each.name for each in SERVICES)}
+WITHOUT_TENANT["identity"] ^= {"inbox_bindings", "inbox_sources", "oauth_attempts", "signing_keys"}
 
 
 def by_name(specs):

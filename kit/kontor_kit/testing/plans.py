@@ -63,9 +63,20 @@ class Plan(NamedTuple):
         return f"{self.rows()} rows for {self.query}\n{json.dumps(self.root, indent=1)}"
 
 
+class NotExplained(Exception):
+    """The server cannot tell plans."""
+
+
 def explain(database: ServiceDatabase) -> None:
-    """Make the database tell the plans of what the app role asks from now on; before anybody connects."""
+    """Make the database tell the plans of what the app role asks from now on; before anybody connects.
+
+    Raises NotExplained where the server has no auto_explain.
+    """
     with database.connect() as connection:
+        try:
+            connection.execute("LOAD 'auto_explain'")
+        except psycopg.errors.UndefinedFile:
+            raise NotExplained("the server has no auto_explain") from None
         for name, value in _SETTINGS.items():
             connection.execute(
                 sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import pytest
 
 from kontor_kit.service import Service
-from kontor_kit.testing import Signer, postgres, rabbitmq
+from kontor_kit.testing import Signer, plans, postgres, rabbitmq
 from kontor_kit.testing.databases import Databases, ServiceDatabase
 from kontor_kit.testing.running import Peer, Running, running
 
@@ -157,3 +157,18 @@ def serve(databases: Databases, signer: Signer, keys: Path, peer: Peer) -> Itera
             return stack.enter_context(running(service, database or databases.new(service), signer, keys, **settings))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def serve_explained(databases: Databases, serve: Serve) -> Serve:
+    """Runs a service as `serve` does, on one connection to a database that tells its plans; see `testing.plans`."""
+
+    def start(service: Service, **changes: Any) -> Running:
+        database = databases.new(service)
+        try:
+            plans.explain(database)
+        except plans.NotExplained as error:
+            _go_without(str(error))
+        return serve(service, database, database_pool_size=1, **changes)
+
+    return start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
 import random
 import signal
@@ -89,14 +89,23 @@ def as_user(user: int | None) -> dict[str, Any]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports of the loopback that nobody listens on now."""
+    """Return different ports of the loopback that nobody listens on now.
+
+    Nobody else is given them until this process ends: what is to listen there may take its time to start.
+    """
     found: list[int] = []
     candidates = random.sample(_PORTS, len(_PORTS))
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            port = candidates.pop()
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
+    while len(found) < count:
+        port = candidates.pop()
+        # The datagram port of the same number, held, tells other processes that this one has given the port away.
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-                found.append(port)
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        found.append(port)
     return found

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import psycopg
 import pytest
 
 from kontor_contacts.accounts.table import ACCOUNT
 from kontor_contacts.contacts.table import CONTACT
 from kontor_contacts.service import service
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.testing.plans import explain, plans
+from kontor_kit.testing.plans import plans
 from services.contacts.tests import volume
 
 pytestmark = pytest.mark.timeout(300)  # for the rows, where the machine is busy
@@ -48,15 +47,8 @@ RESOURCES = {"Account": ACCOUNT, "Contact": CONTACT}
 
 
 @pytest.fixture(scope="module")
-def running(databases, serve):
-    database = databases.new(service())
-    with database.connect() as connection:
-        try:
-            connection.execute("LOAD 'auto_explain'")
-        except psycopg.errors.UndefinedFile:
-            pytest.skip("the server has no auto_explain")
-    explain(database)
-    return serve(service(), database, database_pool_size=1)
+def running(serve_explained):
+    return serve_explained(service())
 
 
 @pytest.fixture(scope="module")

@@ -125,13 +125,14 @@ class TestUsers:
     def test_password_is_taken_when_it_is_not(self, password):
         users.check_password(password, email="anna.meier@example.org", display_name="Anna Meier")
 
-    def test_language_and_time_zone_are_checked(self):
-        assert users.normal_language("de-ch", "x") == "de-CH"
-        assert users.normal_language("", "x") == ""
-        users.check_time_zone("Europe/Zurich", "x")
-        for check, value in ((users.normal_language, "klingonisch"), (users.check_time_zone, "Mars/Olympus")):
-            with pytest.raises(InvalidArgument):
-                check(value, "x")
+    def test_language_and_time_zone_are_brought_into_form(self):
+        user = user_pb2.User(language_code="de-ch", time_zone="Europe/Zurich")
+        users.normalise_locale(user)
+        assert (user.language_code, user.time_zone) == ("de-CH", "Europe/Zurich")
+        users.normalise_locale(user_pb2.User())
+        with pytest.raises(InvalidArgument) as refused:
+            users.normalise_locale(user_pb2.User(language_code="klingonisch", time_zone="Mars/Olympus"))
+        assert [violation.field for violation in refused.value.violations] == ["language_code", "time_zone"]
 
 
 class TestTenants:

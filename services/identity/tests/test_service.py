@@ -12,24 +12,17 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy.schema import CreateTable
 
 from kit.tests.certificates import Authority
 from kontor_identity.housekeeping import clear, repeating
 from kontor_identity.oauth.server import HttpServer
 from kontor_identity.secrets.rules import new_secret
 from kontor_identity.service import service
-from kontor_identity.tables import metadata
-from kontor_kit import migrations
 from kontor_kit.testing import ISSUER
+from kontor_kit.testing.programs import free_ports
+from kontor_kit.testing.schema import ACROSS_TENANTS, WITHOUT_TENANT, DatabaseChecks
 from services.identity.tests.conftest import KEY, PASSWORD
 from services.identity.tests.flows import refresh, tokens
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +32,7 @@ def database(databases):
 
 @pytest.fixture(scope="module")
 def environment(database):
+    port, http_port = free_ports(2)
     return {
         **os.environ,
         "KONTOR_IDENTITY_DATABASE_URL": database.url("app"),
@@ -49,8 +43,8 @@ def environment(database):
         "KONTOR_IDENTITY_KEY_ENCRYPTION_KEY": KEY,
         "KONTOR_PAGE_TOKEN_KEY": KEY,
         "KONTOR_ISSUER": ISSUER,
-        "KONTOR_LISTEN": f"127.0.0.1:{free_port()}",
-        "KONTOR_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "KONTOR_LISTEN": f"127.0.0.1:{port}",
+        "KONTOR_HTTP_LISTEN": f"127.0.0.1:{http_port}",
         "KONTOR_DRAIN_DELAY_SECONDS": "0",
     }
 
@@ -60,28 +54,21 @@ def command(environment, *arguments):
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=50)
 
 
-class TestMigrations:
-    def test_go_up_and_down_and_make_the_tables_that_the_code_knows(self, databases):
-        database = databases.empty(service())
-        migrations.migrate(database.settings(), service())
-        with database.connect() as connection:
-            query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-            there = set(connection.execute(query).fetchall())
-        for table in metadata.tables.values():
-            missing = {column.name for column in table.c if (table.name, column.name) not in there}
-            assert not missing, CreateTable(table)
-        migrations.migrate(database.settings(), service(), "base")
-        with database.connect() as connection:
-            left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        assert left == [("alembic_version",)]
+class TestDatabase(DatabaseChecks):
+    made = staticmethod(service)
+    without_tenant = WITHOUT_TENANT | {"oauth_attempts", "signing_keys"}
+    across_tenants = ACROSS_TENANTS | {
+        "oauth_attempts_end_time",
+        "oauth_attempts_pkey",
+        "oauth_sessions_expire_time",
+        "service_accounts_id",
+        "signing_keys_pkey",
+        "tenants_slug",
+    }
 
-    def test_every_table_with_tenants_is_held_to_one(self, database):
-        with database.connect() as connection:
-            query = (
-                "SELECT relname FROM pg_class JOIN pg_attribute a ON attrelid = pg_class.oid AND attname = 'tenant_id'"
-                " WHERE relkind = 'r' AND NOT relrowsecurity"
-            )
-            assert connection.execute(query).fetchall() == []
+    @pytest.fixture
+    def server(self, identity):
+        return identity
 
     def test_app_role_cannot_change_keys_or_find_more_than_ids(self, database):
         with database.connect("app") as connection:

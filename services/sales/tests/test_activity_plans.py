@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 
-import psycopg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.testing.plans import explain, plans
+from kontor_kit.testing.plans import plans
 from kontor_sales.activities.table import ACTIVITY
 from kontor_sales.service import service
 
@@ -92,15 +91,8 @@ FROM account_facts, unnest(ARRAY[0, 2, 4]) channel WHERE tenant_id = %(tenant)s
 
 
 @pytest.fixture(scope="module")
-def running(databases, serve):
-    database = databases.new(service())
-    with database.connect() as connection:
-        try:
-            connection.execute("LOAD 'auto_explain'")
-        except psycopg.errors.UndefinedFile:
-            pytest.skip("the server has no auto_explain")
-    explain(database)
-    return serve(service(), database, database_pool_size=1)
+def running(serve_explained):
+    return serve_explained(service())
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 
-import psycopg
 import pytest
 
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.testing.plans import explain, plans
+from kontor_kit.testing.plans import plans
 from kontor_sales.contracts.table import CONTRACT
 from kontor_sales.orders.table import ORDER
 from kontor_sales.price_books.table import PRICE_BOOK_ENTRY
@@ -109,16 +108,9 @@ SELECT %(tenant)s, 'erp', 'R' || n, {_ID}, lpad(to_hex(n %% 200), 32, '0')::uuid
 
 
 @pytest.fixture(scope="module")
-def running(databases, serve, peer):
-    database = databases.new(service())
-    with database.connect() as connection:
-        try:
-            connection.execute("LOAD 'auto_explain'")
-        except psycopg.errors.UndefinedFile:
-            pytest.skip("the server has no auto_explain")
-    explain(database)
+def running(serve_explained, peer):
     peers = {"identity": peer.address, "contacts": peer.address}
-    return serve(service(), database, database_pool_size=1, peers=peers)
+    return serve_explained(service(), peers=peers)
 
 
 @pytest.fixture(scope="module")

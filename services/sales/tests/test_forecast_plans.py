@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-import psycopg
 import pytest
 
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.testing.plans import explain, plans
+from kontor_kit.testing.plans import plans
 from kontor_sales.service import service
 
 pytestmark = pytest.mark.timeout(300)  # for the rows, where the machine is busy
@@ -31,16 +30,9 @@ FROM generate_series(1, %(rows)s) n
 
 
 @pytest.fixture(scope="module")
-def running(databases, serve, peer):
-    database = databases.new(service())
-    with database.connect() as connection:
-        try:
-            connection.execute("LOAD 'auto_explain'")
-        except psycopg.errors.UndefinedFile:
-            pytest.skip("the server has no auto_explain")
-    explain(database)
+def running(serve_explained, peer):
     peers = {"identity": peer.address, "contacts": peer.address}
-    return serve(service(), database, peers=peers, database_pool_size=1)
+    return serve_explained(service(), peers=peers)
 
 
 @pytest.fixture(scope="module")

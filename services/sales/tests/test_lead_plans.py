@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import psycopg
 import pytest
 
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.testing.plans import explain, plans
+from kontor_kit.testing.plans import plans
 from kontor_sales.leads.table import LEAD
 from kontor_sales.service import service
 
@@ -72,15 +71,8 @@ SELECT tenant_id, 'leads.tags=tag ' || score %% 100, id FROM leads WHERE tenant_
 
 
 @pytest.fixture(scope="module")
-def running(databases, serve):
-    database = databases.new(service())
-    with database.connect() as connection:
-        try:
-            connection.execute("LOAD 'auto_explain'")
-        except psycopg.errors.UndefinedFile:
-            pytest.skip("the server has no auto_explain")
-    explain(database)
-    return serve(service(), database, database_pool_size=1)
+def running(serve_explained):
+    return serve_explained(service())
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ signing_keys = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("public_key", JSONB, nullable=False),
-    sa.Column("private_key", sa.Text, nullable=False),
+    sa.Column("private_key", sa.Text, nullable=False, comment="JWE"),
     sa.Column("activate_time", sa.DateTime(timezone=True), nullable=False),
     sa.Column("create_time", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
 )

@@ -20,5 +20,7 @@ service_accounts = resource_table(
     index("service_accounts", "create_time"),
     index("service_accounts", "update_time"),
     index("service_accounts", "state"),
+    # An OAuth client is found by its id alone, before its tenant is known.
+    sa.Index("service_accounts_id", "id"),
     owned=False,
 )

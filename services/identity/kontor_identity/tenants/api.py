@@ -12,7 +12,7 @@ from kontor_identity.scopes import WholeScope
 from kontor_identity.tenants import rules
 from kontor_identity.tenants.deletion import DELETE_TENANT
 from kontor_identity.tenants.table import all_tenants, tenants
-from kontor_identity.users.rules import check_time_zone, normal_language
+from kontor_identity.users.rules import normalise_locale
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
@@ -80,8 +80,7 @@ class Tenants(ResourceServicer):
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Bring the language into form; check the time zone."""
-        after.language_code = normal_language(after.language_code, "language_code")
-        check_time_zone(after.time_zone, "time_zone")
+        normalise_locale(after)
         if before is None:
             after.state = rules.State.ACTIVE
 

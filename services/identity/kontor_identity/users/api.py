@@ -65,8 +65,7 @@ class Users(ResourceServicer):
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Bring e-mail address, language and time zone into form; check roles and teams."""
         after.email = rules.normal_email(after.email, "email")
-        after.language_code = rules.normal_language(after.language_code, "language_code")
-        rules.check_time_zone(after.time_zone, "time_zone")
+        rules.normalise_locale(after)
         if before is None:
             after.state = rules.State.ACTIVE
         elif call.scope is not Scope.ALL and before.email != after.email:

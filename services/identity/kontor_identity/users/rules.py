@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import enum
 import re
-import zoneinfo
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-import langcodes
 from email_validator import EmailNotValidError, validate_email
 
+from kontor_kit import normal_forms
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 
 MIN_PASSWORD: Final = 12
@@ -69,14 +68,11 @@ def check_password(password: str, *, email: str, display_name: str, field: str =
         raise InvalidArgument((field, "must not be made of the name or the e-mail address, or of few characters"))
 
 
-def normal_language(code: str, field: str) -> str:
-    """Return a language code as BCP 47 writes it; empty stays empty. Raises InvalidArgument for `field`."""
-    if code and not langcodes.tag_is_valid(code):
-        raise InvalidArgument((field, "must be a language of BCP 47, for example de-CH"))
-    return langcodes.standardize_tag(code) if code else ""
-
-
-def check_time_zone(name: str, field: str) -> None:
-    """Raise InvalidArgument for `field` where there is no such time zone; empty is allowed."""
-    if name and name not in zoneinfo.available_timezones():
-        raise InvalidArgument((field, "must be a time zone of IANA's, for example Europe/Zurich"))
+def normalise_locale(record: Any) -> None:
+    """Bring language and time zone into their normal forms, in place; raises InvalidArgument with all that is wrong."""
+    violations = (
+        *normal_forms.normalise_field(record, "language_code", normal_forms.language),
+        *normal_forms.normalise_field(record, "time_zone", normal_forms.time_zone),
+    )
+    if violations:
+        raise InvalidArgument(*violations)
