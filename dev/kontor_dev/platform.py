@@ -61,6 +61,9 @@ SERVICES = (
     ),
     Service("contacts", follows=True),
     Service("sales", follows=True),
+    Service("ticketing", follows=True),
+    Service("marketing", follows=True),
+    Service("partners", follows=True),
 )
 
 

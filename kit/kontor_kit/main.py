@@ -94,7 +94,7 @@ def _standard(service: Service) -> dict[str, Command]:
         "work": Command(
             help="run the jobs of the service; answers nothing but health",
             run=lambda settings, _: work(service, settings),
-            need=[*("listen", "system_database_url"), *_needed(service)],
+            need=[*("listen", "database_url", "system_database_url"), *_needed(service)],
         ),
         **(receives if service.handlers is not None else {}),
         "migrate": Command(
@@ -113,7 +113,7 @@ def _needed(service: Service) -> Sequence[str]:
 
 def serve(service: Service, settings: Settings) -> int:
     """Answer calls until a signal."""
-    runtime = _runtime(settings, settings.database_url)
+    runtime = _runtime(settings)
     if settings.system_database_url:
         runtime = replace(runtime, system=_database(settings, settings.system_database_url))
     Server(
@@ -130,22 +130,26 @@ def serve(service: Service, settings: Settings) -> int:
 
 def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
-    runtime = _runtime(settings, settings.system_database_url)
-    databases = [runtime.database]
-    entries = [*_housekeeping(service, runtime), *service.jobs(runtime)]
-    if service.handlers is not None or service.operations:
-        databases.append(_database(settings, settings.database_url))
-        entries += running.jobs(service, runtime, databases[-1])
-        entries += operations.jobs(service, replace(runtime, database=databases[-1], system=runtime.database))
+    system = _database(settings, settings.system_database_url)
+    runtime = replace(_runtime(settings), system=system)
+    entries = [
+        *_housekeeping(service, runtime, system),
+        *running.jobs(service, runtime),
+        *operations.jobs(service, runtime),
+        *service.jobs(runtime),
+    ]
+    if service.due:
+        given = service.use(runtime)
+        entries += [each.periodic(runtime.database, given).job(system) for each in service.due]
     wanted = stop_signal()
     jobs = Jobs(entries, on_failure=wanted.set, patience=settings.drain)
     server = Server(
         settings,
         call_path(service, runtime),
         [],
-        checks={"database": runtime.database.is_reachable, "jobs": jobs.are_running},
+        checks={"database": system.is_reachable, "jobs": jobs.are_running},
         parts=[runtime.waker, jobs] if settings.transport == "amqp" else [jobs],
-        closers=[database.close for database in databases],
+        closers=[runtime.database.close, system.close],
     )
     server.start()
     wanted.wait()
@@ -153,7 +157,7 @@ def work(service: Service, settings: Settings) -> int:
     return 1 if jobs.failed else 0
 
 
-def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
+def _housekeeping(service: Service, runtime: Runtime, system: Database) -> list[tuple[str, Job]]:
     """The jobs that every service has which keeps the kit's tables."""
     if service.metadata is None:
         return []
@@ -161,13 +165,13 @@ def _housekeeping(service: Service, runtime: Runtime) -> list[tuple[str, Job]]:
         "kontor_change_log_lag_seconds", "Age of the oldest change not in the log.", registry=runtime.metrics.registry
     )
     jobs = [
-        ("purge-requests", lambda stopping: requests.purge(runtime.database, stopping)),
-        ("sequence-changes", Sequencer(service.metadata, runtime.database, lag).run),
+        ("purge-requests", lambda stopping: requests.purge(system, stopping)),
+        ("sequence-changes", Sequencer(service.metadata, system, lag).run),
     ]
-    return [*jobs, _relay(service, runtime)] if runtime.settings.transport == "amqp" else jobs
+    return [*jobs, _relay(service, runtime, system)] if runtime.settings.transport == "amqp" else jobs
 
 
-def _relay(service: Service, runtime: Runtime) -> tuple[str, Job]:
+def _relay(service: Service, runtime: Runtime, system: Database) -> tuple[str, Job]:
     """The job that tells the broker of the changes. Raises ConfigurationError."""
     # Nothing of the broker is imported where there is none.
     from kontor_kit.amqp.broker import connection  # noqa: PLC0415
@@ -181,7 +185,7 @@ def _relay(service: Service, runtime: Runtime) -> tuple[str, Job]:
     tokens, domain = runtime.page_tokens(), f"{service.name}.kontor"
     relay = Relay(
         service.metadata,
-        runtime.database,
+        system,
         service=service.name,
         connect=lambda: connection(settings),
         seal=lambda position: seal(tokens, domain, ALL_TENANTS, position),
@@ -207,10 +211,10 @@ def migrate(service: Service, settings: Settings) -> int:
     return 0
 
 
-def _runtime(settings: Settings, database_url: str) -> Runtime:
-    database = _database(settings, database_url)
+def _runtime(settings: Settings) -> Runtime:
+    database = _database(settings, settings.database_url)
     metrics = Metrics(f"kontor-{settings.service}")
-    return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(database_url))
+    return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(settings.database_url))
 
 
 def _database(settings: Settings, url: str) -> Database:

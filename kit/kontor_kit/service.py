@@ -14,6 +14,7 @@ from kontor_kit.changes.waking import Waker
 from kontor_kit.checks import Checks
 from kontor_kit.config import Settings
 from kontor_kit.db import Database
+from kontor_kit.due import Due
 from kontor_kit.forgetting import RECEIPTS, TenantDataServicer
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.metrics import Metrics
@@ -31,9 +32,9 @@ class Runtime:
     settings: Any
     """Of the class that the service names."""
     database: Database
-    """As the app role in serve, as the system role in work."""
+    """As the app role."""
     system: Database | None = None
-    """As the system role in serve, where it is given: for what is told to the platform over all tenants."""
+    """As the system role: for what goes over all tenants. In serve only where it is given."""
     metrics: Metrics
     waker: Waker
     """Wakes those who wait for changes."""
@@ -86,12 +87,12 @@ class Service:
     """What work runs, by name; a thread each."""
     handlers: Handlers | None = None
     """What work does when something happens in other services."""
-    handlers_use: Callable[[Runtime], Any] | None = None
-    """Makes what the handlers find as `work.service`; the database of the runtime it is given is as the app role."""
     operations: Sequence[Kind] = ()
     """The long-running operations (AIP-151) that work does, sagas included."""
-    operations_use: Callable[[Runtime], Any] | None = None
-    """Makes what these find as `work.service`; in its runtime, `database` is as the app role, `system` as the system role."""
+    due: Sequence[Due] = ()
+    """What work does for records when their time has come."""
+    use: Callable[[Runtime], Any] = _nothing
+    """Makes what handlers and operations find as `work.service`, and what is due is done with."""
     keys: Callable[[Runtime], KeySource] | None = None
     """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
 

@@ -407,17 +407,18 @@ class TestWork:
     @pytest.fixture
     def jobs(self, inbox):
         handlers = plain_handlers([f"{KIND}.*", "kontor.other.v1.part.lost"])
-        made = dataclasses.replace(consumer.service(), handlers=handlers, handlers_use=lambda runtime: runtime.database)
+        made = dataclasses.replace(consumer.service(), handlers=handlers, use=lambda runtime: runtime.database)
 
         def build(**settings):
             given = {"client_id": "me", "client_secret": "secret", **settings}
             runtime = Runtime(
                 settings=inbox.database.settings(**given),
-                database=inbox.system,
+                database=inbox.app,
+                system=inbox.system,
                 metrics=Metrics("test"),
                 waker=Waker(inbox.database.url("app")),
             )
-            return dict(running.jobs(made, runtime, inbox.app))
+            return dict(running.jobs(made, runtime))
 
         return build
 

@@ -79,7 +79,7 @@ def work(sales, calls):
         sales.service.operations,
         system=system,
         database=app,
-        service=sales.service.operations_use(runtime),
+        service=sales.service.use(runtime),
         calls=calls,
         lease_seconds=0.0,
         first_pause=0.0,

@@ -25,7 +25,7 @@ def deletion(database, peers, token, *, grace=0):
     app.open()
     try:
         runtime = Runtime(settings=settings, database=app, system=system, metrics=Metrics("test"), waker=None)
-        made = service().operations_use(runtime)
+        made = service().use(runtime)
         assert made.services == sorted(peers)
         assert made.grace == dt.timedelta(minutes=grace)
         yield dataclasses.replace(made, peers=Peers(peers, token=token)), system, app

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from kontor_kit.clients import Peers
 from kontor_kit.config import ConfigurationError
 from kontor_kit.credentials import ClientToken
-from kontor_kit.db import Database
 from kontor_kit.inbox.following import Follower
 from kontor_kit.inbox.handling import Worker
 from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.service import Job, Runtime, Service
 
-NEEDED: Final = ("database_url", "page_token_key", "client_id", "client_secret")
+NEEDED: Final = ("page_token_key", "client_id", "client_secret")
 """The settings that `work` needs more where there are handlers."""
 _WORKERS: Final = 2
 
 
-def jobs(service: Service, runtime: Runtime, database: Database) -> Iterator[tuple[str, Job]]:
-    """Yield the jobs; `runtime` is that of work, `database` is as the app role. Raises ConfigurationError."""
+def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
+    """Yield the jobs; `runtime` is that of work. Raises ConfigurationError."""
     handlers, settings = service.handlers, runtime.settings
-    if handlers is None:
+    if handlers is None or runtime.system is None:
         return
     missing = [source for source in handlers.services() if source not in settings.peers]
     if missing:
@@ -31,7 +29,7 @@ def jobs(service: Service, runtime: Runtime, database: Database) -> Iterator[tup
     token_url = settings.token_url or f"{settings.issuer.rstrip('/')}/oauth2/token"
     token = ClientToken(token_url, settings.client_id, settings.client_secret, ca=settings.tls_ca_file)
     peers = Peers.of(settings, token=token)
-    inbox = Inbox(service.metadata, runtime.database, handlers)
+    inbox = Inbox(service.metadata, runtime.system, handlers)
     for source in handlers.services():
         follower = Follower(source, inbox, handlers, peers.connect)
         # What the broker brings is all but what came before the queue was there; the stream has it.
@@ -39,14 +37,10 @@ def jobs(service: Service, runtime: Runtime, database: Database) -> Iterator[tup
     worker = Worker(
         service.metadata,
         handlers,
-        system=runtime.database,
-        database=database,
-        service=_given(service, replace(runtime, database=database)),
+        system=runtime.system,
+        database=runtime.database,
+        service=service.use(runtime),
         registry=runtime.metrics.registry,
     )
     for number in range(_WORKERS):
         yield f"handle-events-{number + 1}", worker.run
-
-
-def _given(service: Service, runtime: Runtime) -> Any:
-    return service.handlers_use(runtime) if service.handlers_use is not None else None

@@ -241,20 +241,16 @@ def purge_operations(turn: Turn) -> None:
 
 
 def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
-    """Yield what work runs for a service with operations: workers, a count of what is stuck, and what forgets the old.
-
-    In `runtime`, `database` is as the app role and `system` as the system role.
-    """
+    """Yield what work runs for a service with operations: workers, a count of what is stuck, and what forgets the old."""
     if not service.operations or runtime.system is None:
         return
-    given = service.operations_use(runtime) if service.operations_use is not None else None
     domain = f"{service.name}.kontor"
     runner = Runner(
         domain,
         service.operations,
         system=runtime.system,
         database=runtime.database,
-        service=given,
+        service=service.use(runtime),
         calls=Calls.of(runtime.settings),
     )
     for number in range(_WORKERS):

@@ -44,9 +44,14 @@ def teller(running: Running, service: Service) -> Iterator[Teller]:
     handlers = service.handlers
     if handlers is None:
         raise ValueError(f"{service.name} has no handlers")
-    given = service.handlers_use(running.runtime) if service.handlers_use is not None else None
     inbox = Inbox(service.metadata, system, handlers)
-    worker = Worker(service.metadata, handlers, system=system, database=running.runtime.database, service=given)
+    worker = Worker(
+        service.metadata,
+        handlers,
+        system=system,
+        database=running.runtime.database,
+        service=service.use(running.runtime),
+    )
     try:
         yield Teller(running, inbox, worker)
     finally:

@@ -13,12 +13,11 @@ from kontor_contacts.contacts.table import contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
-from kontor_kit import handing_over, normal_forms
+from kontor_kit import handing_over
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.clients import Peers
-from kontor_kit.custom_fields import FieldType
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.records import Records
@@ -38,7 +37,7 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
-        handlers_use=_records,
+        use=_records,
     )
 
 
@@ -61,11 +60,6 @@ def _shared(runtime: Runtime) -> Shared:
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
         peers=Peers.of(runtime.settings),
-        formats={
-            FieldType.EMAIL: normal_forms.email,
-            FieldType.PHONE: normal_forms.phone,
-            FieldType.URL: normal_forms.website,
-        },
     )
 
 

@@ -87,7 +87,7 @@ class TestOrder:
     ):
         anna = contacts.caller()
         account = create(anna, "Begun").name
-        accounts = service().handlers_use(contacts.runtime)["accounts"]
+        accounts = service().use(contacts.runtime)["accounts"]
         with contacts.runtime.database.write(anna.tenant) as first:
             first.run(Statement(sa.text("SELECT pg_current_xact_id()")))
             anna("UpdateAccount", account={"name": account, "display_name": "By who began later"})

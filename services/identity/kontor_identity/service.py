@@ -67,7 +67,7 @@ def service() -> Service:
         parts=_parts,
         jobs=_jobs,
         operations=[DELETE_TENANT.kind],
-        operations_use=_deletion,
+        use=_deletion,
         keys=lambda runtime: _ring(runtime.settings, runtime.database),
         commands={
             "bootstrap": Command(
@@ -158,10 +158,12 @@ def _parts(runtime: Runtime) -> Iterator[HttpServer]:
 
 def _jobs(runtime: Runtime) -> Iterator[tuple[str, Job]]:
     settings: IdentitySettings = runtime.settings
-    ring = _ring(settings, runtime.database)
+    system = runtime.system
+    assert system is not None, "jobs are work's"
+    ring = _ring(settings, system)
     yield "keys", repeating(partial(ring.rotate, dt.timedelta(days=settings.key_days)), 60.0)
     yield "roles", repeating(lambda: _refresh_roles(settings), _HOUR)
-    yield "housekeeping", repeating(lambda: clear(runtime.database, _now()), _HOUR)
+    yield "housekeeping", repeating(lambda: clear(system, _now()), _HOUR)
 
 
 def _deletion(runtime: Runtime) -> Deletion:

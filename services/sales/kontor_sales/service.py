@@ -1,25 +1,19 @@
 """The composition root: everything that the service consists of."""
 
 import datetime as dt
-import threading
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kontor.contacts.v1 import custom_field_definition_pb2
 from kontor.identity.v1 import user_pb2
 from kontor.sales.v1 import change_service_pb2, operation_service_pb2
-from kontor_kit import definition_copies, handing_over, normal_forms
+from kontor_kit import definition_copies, handing_over
 from kontor_kit.calls import Call, Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
 from kontor_kit.clients import Peers
-from kontor_kit.custom_fields import FieldType
-from kontor_kit.db import Database, Transaction
+from kontor_kit.db import Transaction
 from kontor_kit.inbox.events import Handlers
-from kontor_kit.jobs import Periodic
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
@@ -30,8 +24,7 @@ from kontor_sales.calendars import events as calendar_events
 from kontor_sales.calendars.api import CalendarFeeds
 from kontor_sales.close_reasons.api import CloseReasons
 from kontor_sales.commissions.api import CommissionPlans, Commissions
-from kontor_sales.contracts import renewing
-from kontor_sales.contracts.api import Contracts
+from kontor_sales.contracts.api import RENEW_CONTRACTS, Contracts
 from kontor_sales.contracts.table import contracts
 from kontor_sales.exchange_rates.api import ExchangeRates
 from kontor_sales.forecast_adjustments.api import ForecastAdjustments
@@ -57,8 +50,7 @@ from kontor_sales.price_books.api import PriceBookEntries, PriceBooks
 from kontor_sales.products.api import Products
 from kontor_sales.promotions.api import PromotionRedemptions, Promotions
 from kontor_sales.quotas.api import Quotas
-from kontor_sales.quotes import expiring
-from kontor_sales.quotes.api import DiscountPolicies, Quotes
+from kontor_sales.quotes.api import EXPIRE_QUOTES, DiscountPolicies, Quotes
 from kontor_sales.quotes.table import quotes
 from kontor_sales.recommendations.api import Recommendations
 from kontor_sales.recommendations.learning import TRAIN as TRAIN_RECOMMENDATIONS
@@ -80,9 +72,9 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
-        handlers_use=_records,
         operations=[CONVERT_LEAD.kind, RESCORE, TRAIN, TRAIN_RECOMMENDATIONS],
-        operations_use=_records,
+        due=[EXPIRE_QUOTES, RENEW_CONTRACTS],
+        use=_records,
         jobs=_jobs,
     )
 
@@ -124,39 +116,12 @@ def _leads(runtime: Runtime, shared: Shared, all_opportunities: Opportunities) -
 
 
 def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
-    """Return what works over all tenants; its database is as the system role."""
-    system = runtime.database
-    periodic: dict[str, tuple[str, Callable[[Any, Callable[[], dt.date]], Periodic]]] = {
-        "expire-quotes": ("quotes", expiring.job),
-        "renew-contracts": ("contracts", renewing.job),
-        "take-snapshots": ("forecastSnapshots", snapshots.job),
-    }
-
-    def refresh_scores(records: dict[str, Any], stopping: threading.Event) -> None:
-        Refreshing(records["leads"], system).run(stopping)
-
-    def pass_days(name: str, records: dict[str, Any], stopping: threading.Event) -> None:
-        collection, job = periodic[name]
-        job(records[collection], _today).job(system)[1](stopping)
-
+    assert runtime.system is not None, "jobs are work's"
+    records = _records(runtime)
     return [
-        ("refresh-scores", _as_app(runtime, "kontor-sales-scores", refresh_scores)),
-        *((name, _as_app(runtime, f"kontor-sales-{name}", partial(pass_days, name))) for name in periodic),
+        ("refresh-scores", Refreshing(records["leads"], runtime.system).run),
+        snapshots.job(records["forecastSnapshots"], _today).job(runtime.system),
     ]
-
-
-def _as_app(runtime: Runtime, name: str, work: Callable[[dict[str, Any], threading.Event], None]) -> Job:
-    """Return a job that changes records: as the app role, held to one tenant at a time."""
-
-    def run(stopping: threading.Event) -> None:
-        database = Database(runtime.settings.database_url, pool_size=1, name=name)
-        database.open()
-        try:
-            work(_records(replace(runtime, database=database)), stopping)
-        finally:
-            database.close()
-
-    return run
 
 
 def _today() -> dt.date:
@@ -170,11 +135,6 @@ def _shared(runtime: Runtime) -> Shared:
         database=runtime.database,
         page_tokens=runtime.page_tokens(),
         peers=Peers.of(runtime.settings),
-        formats={
-            FieldType.EMAIL: normal_forms.email,
-            FieldType.PHONE: normal_forms.phone,
-            FieldType.URL: normal_forms.website,
-        },
     )
 
 

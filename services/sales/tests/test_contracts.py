@@ -10,7 +10,8 @@ from grpc import StatusCode
 
 from kontor_kit.ids import parse_name
 from kontor_kit.tracing import start_span
-from kontor_sales.contracts import renewing, rules
+from kontor_sales.contracts import rules
+from kontor_sales.contracts.api import RENEW_CONTRACTS
 from kontor_sales.service import service
 from services.sales.tests.selling import TODAY, date, day, euro, order
 
@@ -37,7 +38,8 @@ def pass_time(server):
     """Run the job as if it were so many days later, in as many processes."""
 
     def run(days: int, processes: int = 1) -> None:
-        job = renewing.job(service().handlers_use(server.runtime)["contracts"], lambda: TODAY + dt.timedelta(days=days))
+        runtime, now = server.runtime, dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+        job = RENEW_CONTRACTS.periodic(runtime.database, service().use(runtime), lambda: now)
         with server.database.connect() as connection:
             connection.execute("UPDATE leases SET expire_time = 'epoch' WHERE name = %s", [job.name])
         with ThreadPoolExecutor(processes) as pool:
@@ -120,7 +122,7 @@ class TestRenewing:
 
     def test_once_even_where_several_do_the_same_contract(self, anna, server, pass_time):
         made = contract(anna)
-        contracts = service().handlers_use(server.runtime)["contracts"]
+        contracts = service().use(server.runtime)["contracts"]
         id = parse_name(made.name, "contracts/{contract}", "name")
 
         def work(_: int) -> bool:

@@ -11,9 +11,10 @@ from grpc import RpcError, StatusCode
 
 from kontor_kit import money
 from kontor_kit.testing import answer
-from kontor_sales.quotes import expiring, rules
+from kontor_sales.quotes import rules
+from kontor_sales.quotes.api import EXPIRE_QUOTES
 from kontor_sales.service import service
-from services.sales.tests.selling import TODAY, day, euro, line, quote, sent, stranger
+from services.sales.tests.selling import day, euro, line, quote, sent, stranger
 
 
 def opportunity(caller, **fields):
@@ -375,7 +376,8 @@ class TestExpiring:
     def test_ends_what_was_not_answered_in_time_once(self, anna, server):
         over, _ = sent(anna, valid_until=day(1))
         open_still, _ = sent(anna, valid_until=day(2))
-        job = expiring.job(service().handlers_use(server.runtime)["quotes"], lambda: TODAY + dt.timedelta(days=2))
+        runtime, now = server.runtime, dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+        job = EXPIRE_QUOTES.periodic(runtime.database, service().use(runtime), lambda: now)
         assert job.run_once(server.runtime.system)
         assert anna("GetQuote", name=over.name).state == rules.EXPIRED
         assert anna("GetQuote", name=open_still.name).state == rules.SENT

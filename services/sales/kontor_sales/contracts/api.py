@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import uuid
 from typing import Any
 
 from kontor.sales.v1 import contract_service_pb2, opportunity_pb2
@@ -9,6 +10,7 @@ from kontor_kit import money
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
+from kontor_kit.due import Due
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, KontorError
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.records import Records
@@ -124,3 +126,18 @@ def _copy(contract: Any) -> Any:
     copy = type(contract)()
     copy.CopyFrom(contract)
     return copy
+
+
+def _pass_time(records: Any, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.datetime) -> None:
+    records["contracts"].pass_time(tx, trace, id, now.date())
+
+
+_TODAY = "CAST(timezone('UTC', :now) AS date)"
+
+RENEW_CONTRACTS = Due(
+    "renew-contracts",
+    "contracts",
+    [f"renewal_due_date <= {_TODAY}", f"state = 1 AND renewal = 3 AND end_date < {_TODAY}"],
+    _pass_time,
+    seconds=600.0,
+)

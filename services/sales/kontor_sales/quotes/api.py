@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from kontor_kit import money
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.checks import at
 from kontor_kit.db import Statement, Transaction
+from kontor_kit.due import Due
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name, uuid7
@@ -232,17 +233,16 @@ class Quotes(ResourceServicer):
             raise self.not_found(request.name)
         return httpbody_pb2.HttpBody(content_type="application/pdf", data=document.render(quote))
 
-    def expire(self, tx: Transaction, trace: Trace, ids: Sequence[uuid.UUID], today: dt.date) -> None:
-        """End the offers among these quotes whose last day is over, as the service itself."""
+    def expire(self, tx: Transaction, trace: Trace, id: uuid.UUID, today: dt.date) -> None:
+        """End an offer whose last day is over, as the service itself."""
         own = self.own_call(tx, trace)
-        for locked in self.store.lock(tx, self.reach(own), self.scope(own), ids).values():
-            quote = locked.message
-            # Somebody may have been faster: the locked record says what is over.
-            if quote.state == rules.SENT and rules.is_past(quote.valid_until, today):
-                after = type(quote)()
-                after.CopyFrom(quote)
-                after.state = rules.EXPIRED
-                self.put(tx, own, locked, after, "expired")
+        locked = self.store.lock(tx, self.reach(own), self.scope(own), [id]).get(id)
+        # Somebody may have been faster: the locked record says what is over.
+        if locked and locked.message.state == rules.SENT and rules.is_past(locked.message.valid_until, today):
+            after = type(locked.message)()
+            after.CopyFrom(locked.message)
+            after.state = rules.EXPIRED
+            self.put(tx, own, locked, after, "expired")
 
     # Parts.
 
@@ -368,3 +368,16 @@ def _next_version(quote: Any) -> Any:
     draft.revision = quote.revision + 1
     draft.primary = quote.primary
     return draft
+
+
+def _expire(records: Any, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.datetime) -> None:
+    records["quotes"].expire(tx, trace, id, now.date())
+
+
+EXPIRE_QUOTES = Due(
+    "expire-quotes",
+    "quotes",
+    ["state = 4 AND valid_until < CAST(timezone('UTC', :now) AS date)"],
+    _expire,
+    seconds=600.0,
+)

@@ -1,0 +1,91 @@
+"""What is to be done for a record when its time has come: a deadline passes, an offer ends, a term begins anew.
+
+    LAPSE = Due("lapse-offers", "offers", ["state = 1 AND end_time <= :now"], lambda service, *given: ...)
+
+Records are found by the system role over all tenants, and each is dealt with as the app role, in a transaction of its
+own that is held to its tenant. Any number of processes offer to do it: a lease saves work, and what is due is decided
+by who holds the record's lock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from kontor_kit.db import Database, Statement, Transaction
+from kontor_kit.errors import KontorError
+from kontor_kit.jobs import Periodic, Turn, every
+from kontor_kit.tracing import Trace, start_span
+
+logger = logging.getLogger(__name__)
+
+Do = Callable[[Any, Transaction, Trace, uuid.UUID, dt.datetime], object]
+"""Given what `Service.use` made, a transaction of the record's tenant, the record's id and the time, does what is due.
+
+It locks the record and looks again: somebody may have been faster.
+"""
+
+_BATCH: Final = 200
+_FIRST: Final = (uuid.UUID(int=0), uuid.UUID(int=0))
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Due:
+    """Work of one kind that becomes due in the records of a table."""
+
+    def __init__(self, name: str, table: str, conditions: Sequence[str], do: Do, *, seconds: float = 60.0) -> None:
+        """`conditions` are SQL, each as in an index that serves it, with `:now` for the time; `name` is unique."""
+        self.name = name
+        self._do = do
+        self._seconds = seconds
+        self._statements = tuple(_find(table, condition) for condition in conditions)
+
+    def periodic(self, database: Database, service: Any, now: Callable[[], dt.datetime] = _now) -> Periodic:
+        """Return the job that looks every so many seconds; `database` is as the app role, `service` what `do` is given."""
+
+        def work(turn: Turn) -> None:
+            at = now()
+            for tenant, id in self._found(turn.database, at):
+                turn.renew()
+                try:
+                    with database.write(tenant) as tx:
+                        self._do(service, tx, start_span(), id, at)
+                except (KontorError, psycopg.IntegrityError) as error:
+                    # The rest is not kept waiting by it; it is tried again the next time.
+                    logger.warning("a record waits", extra={"job": self.name, "id": str(id), "reason": str(error)})
+
+        work.__name__ = self.name
+        return every(seconds=self._seconds)(work)
+
+    def _found(self, database: Database, now: dt.datetime) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
+        for statement in self._statements:
+            last = _FIRST
+            while True:
+                with database.read(None) as tx:
+                    rows = tx.run(statement, {"now": now, "tenant": last[0], "id": last[1]})
+                yield from ((row[0], row[1]) for row in rows)
+                if len(rows) < _BATCH:
+                    break
+                last = (rows[-1][0], rows[-1][1])
+
+
+def _find(table: str, condition: str) -> Statement:
+    return Statement(
+        sa.text(
+            f"SELECT tenant_id, id FROM {table} WHERE delete_time IS NULL AND ({condition})"  # noqa: S608  # constants
+            f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT {_BATCH}"
+        ).bindparams(
+            sa.bindparam("now", type_=sa.DateTime(timezone=True)),
+            sa.bindparam("tenant", type_=sa.Uuid),
+            sa.bindparam("id", type_=sa.Uuid),
+        )
+    )

@@ -1,0 +1,70 @@
+"""The composition root: everything that the service consists of."""
+
+from pathlib import Path
+from typing import Any
+
+from kontor.contacts.v1 import custom_field_definition_pb2
+from kontor.marketing.v1 import change_service_pb2, operation_service_pb2
+from kontor_kit import definition_copies
+from kontor_kit.calls import Servicer
+from kontor_kit.changes.reader import ChangeLog
+from kontor_kit.changes.servicer import ChangeServicer
+from kontor_kit.clients import Peers
+from kontor_kit.inbox.events import Handlers
+from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.servicer import OperationServicer
+from kontor_kit.service import Runtime, Service
+from kontor_kit.shared import Shared
+from kontor_marketing.tables import metadata
+
+_CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
+_OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
+
+
+def service() -> Service:
+    """Return the service marketing."""
+    return Service(
+        name="marketing",
+        package="kontor_marketing",
+        servicers=_servicers,
+        metadata=metadata,
+        migrations=Path(__file__).parent / "migrations",
+        handlers=_handlers(),
+        use=_records,
+    )
+
+
+def _handlers() -> Handlers:
+    handlers = Handlers()
+    definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    return handlers
+
+
+def _records(runtime: Runtime) -> dict[str, Any]:
+    """Return what handlers and operations change, by collection."""
+    return {each.RESOURCE.collection: each for each in _resources(_shared(runtime))}
+
+
+def _shared(runtime: Runtime) -> Shared:
+    return Shared.of(
+        "marketing.kontor",
+        metadata,
+        database=runtime.database,
+        page_tokens=runtime.page_tokens(),
+        peers=Peers.of(runtime.settings),
+    )
+
+
+def _resources(shared: Shared) -> list[ResourceServicer]:
+    return []
+
+
+def _servicers(runtime: Runtime) -> list[Servicer]:
+    shared = _shared(runtime)
+    resources = _resources(shared)
+    log = ChangeLog(metadata, "marketing.kontor", resources)
+    return [
+        *resources,
+        ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
+        OperationServicer(_OPERATIONS, shared),
+    ]

@@ -1,0 +1,8 @@
+"""The database of the service."""
+
+from kontor_kit.testing.schema import DatabaseChecks
+from kontor_partners.service import service
+
+
+class TestDatabase(DatabaseChecks):
+    made = staticmethod(service)

@@ -1,0 +1,1 @@
+"""Sales: from the first lead to the signed order."""
