@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections import Counter
 from decimal import Decimal
 
@@ -42,7 +43,7 @@ def cells():
     numbers = st.decimals("0", "1e9", places=3)
     return st.builds(
         Cell,
-        group=st.sampled_from("ab"),
+        group=st.sampled_from((None, uuid.UUID(int=1), uuid.UUID(int=2))),
         category=st.sampled_from(list(CUMULATED)),
         currency=st.sampled_from((*CURRENCIES, None)),
         day=st.just(QUARTER.start),
@@ -56,12 +57,13 @@ class TestRollUp:
     @given(
         st.lists(cells(), max_size=20), st.dictionaries(st.sampled_from(CURRENCIES), st.decimals("0.1", 9, places=3))
     )
-    def test_the_whole_is_its_groups_and_nothing_is_lost(self, given_cells, worth):
+    def test_what_is_added_up_is_all_that_is_given(self, given_cells, worth):
         rates = {(currency, QUARTER.start): rate for currency, rate in worth.items()}
-        groups = rollup_rules.add_up(given_cells, [], "EUR", rates)
-        whole = rollup_rules.total(groups.values())
+        found = rollup_rules.add_up(given_cells, [], "EUR", rates)
+        assert found.keys() == {cell.group for cell in given_cells}
+        whole = rollup_rules.whole(found.get(None, {}))
         for category, sums in whole.items():
-            its = [cell for cell in given_cells if cell.category == category]
+            its = [cell for cell in given_cells if cell.category == category and cell.group is None]
             assert sums.count == sum(cell.deals for cell in its)
             for currency in CURRENCIES:
                 of_it = sum((cell.amount for cell in its if cell.currency == currency), Decimal(0))
@@ -72,15 +74,15 @@ class TestRollUp:
         assert surer[PIPELINE].count == sum(whole[part].count for part in CUMULATED[PIPELINE])
 
     def test_what_was_frozen_counts_whatever_the_rates_are(self):
-        frozen = Cell("", CLOSED, "USD", QUARTER.start, 1, Decimal(100), Decimal(100), Decimal(50), "EUR")
-        whole = rollup_rules.add_up([frozen], [], "EUR", {("USD", QUARTER.start): Decimal(9)})[""]
+        frozen = Cell(None, CLOSED, "USD", QUARTER.start, 1, Decimal(100), Decimal(100), Decimal(50), "EUR")
+        whole = rollup_rules.add_up([frozen], [], "EUR", {("USD", QUARTER.start): Decimal(9)})[None]
         assert whole[CLOSED].base == whole[CLOSED].weighted == 50
-        other = rollup_rules.add_up([frozen], [], "CHF", {("EUR", QUARTER.start): Decimal(2)})[""]
+        other = rollup_rules.add_up([frozen], [], "CHF", {("EUR", QUARTER.start): Decimal(2)})[None]
         assert other[CLOSED].base == 100
 
     def test_overlays_count_once_in_every_way_of_adding_up(self):
-        overlay = Overlay("", COMMIT, 2, "EUR", Decimal(-5), QUARTER.start)
-        found = rollup_rules.cumulated(rollup_rules.add_up([], [overlay], "EUR", {})[""])
+        overlay = Overlay(None, COMMIT, 2, "EUR", Decimal(-5), QUARTER.start)
+        found = rollup_rules.cumulated(rollup_rules.add_up([], [overlay], "EUR", {})[None])
         assert [found[category].forecast for category in CUMULATED] == [0, -5, -5, -5, 0]
 
 

@@ -284,6 +284,29 @@ class TestRollUp:
             StatusCode.PERMISSION_DENIED
         )
 
+    def test_pages_have_every_group_once_and_the_whole_each_time(self, anna, pipeline):
+        period = {"period": "FORECAST_PERIOD_MONTH", "start_date": date(TODAY.replace(day=1))}
+        people = [anna.colleague("*:own") for _ in range(7)]
+        for number, person in enumerate(people):
+            if number % 3 == 0:
+                deal(person, number + 1)
+            elif number % 3 == 1:
+                anna("MarkOpportunityWon", name=deal(person, number + 1))
+            else:
+                person("CreateQuota", quota={**period, "amount": money(number + 1)})
+        asked = {"group_by": "GROUPING_OWNER", "page_size": 3}
+        pages = [roll_up(anna, **asked)]
+        while pages[-1].next_page_token:
+            pages.append(roll_up(anna, **asked, page_token=pages[-1].next_page_token))
+        assert [len(page.groups) for page in pages] == [3, 3, 1]
+        assert [group.group for page in pages for group in page.groups] == sorted(person.user for person in people)
+        assert all(page.total == pages[0].total for page in pages)
+        assert list(roll_up(anna, group_by="GROUPING_OWNER").groups) == [
+            group for page in pages for group in page.groups
+        ]
+        other = {"group_by": "GROUPING_TEAM", "page_token": pages[0].next_page_token}
+        assert [*anna.refusal("RollUpForecast", period=1, **other).violations] == ["page_token"]
+
     def test_of_one_pipeline(self, anna, pipeline):
         other = anna("CreatePipeline", pipeline={"display_name": "Q"}).name
         deal(anna, 1)

@@ -12,11 +12,13 @@ from kontor_kit.db import Transaction
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import Operations
+from kontor_kit.pages import page_size
+from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import is_live
 from kontor_sales.forecasts import funnel, outcomes, winning
 from kontor_sales.forecasts.bridge import bridge
-from kontor_sales.forecasts.rollup import roll_up
+from kontor_sales.forecasts.rollup import Asked, roll_up
 from kontor_sales.opportunities.table import OPPORTUNITY
 
 
@@ -34,7 +36,14 @@ class Forecasts(ResourceServicer):
     def roll_up_forecast(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return the forecast of a period."""
         response: Any = call.method.output()
-        roll_up(tx, self.reach(call), request, self._today(), response)
+        period = (request.period, str(request.date), request.fiscal_year_start_month)
+        what = (request.pipeline, request.group_by, request.mode)
+        arguments = ("roll-up", str(principal_of(call).tenant_id), *period, *what)
+        tokens = self.shared.page_tokens
+        after = tokens.open(request.page_token, arguments)[0] if request.page_token else None
+        asked = Asked(request, self._today(), page_size(request.page_size), after)
+        if more := roll_up(tx, self.reach(call), asked, response):
+            response.next_page_token = tokens.seal(arguments, [more])
         return response
 
     def bridge_forecast(self, request: Any, call: Call, tx: Transaction) -> Any:

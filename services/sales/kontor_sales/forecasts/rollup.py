@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -34,17 +35,47 @@ from kontor_sales.quotas.table import quotas
 _Request: Final = forecast_service_pb2.RollUpForecastRequest
 _COLLECTIONS: Final = {_Request.GROUPING_OWNER: "users", _Request.GROUPING_TEAM: "teams"}
 _NOTHING: Final = Decimal(0)
+_NIL: Final = uuid.UUID(int=0)
+"""The group of what has no owner or team."""
 _START, _END = (sa.bindparam(name, type_=sa.Date) for name in ("start", "end"))
 _SINCE, _UNTIL = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name in ("since", "until"))
 
 
-def _key(table: sa.Table, group_by: int) -> sa.ColumnElement[Any]:
-    columns: dict[int, sa.Column[Any]] = {
-        _Request.GROUPING_OWNER: table.c.owner,
-        _Request.GROUPING_TEAM: table.c.team,
-    }
-    column: sa.ColumnElement[Any] = columns[group_by] if group_by in columns else sa.cast(sa.null(), sa.Uuid)
-    return column.label("key")
+class Asked(NamedTuple):
+    """A RollUpForecastRequest, and which groups are told: the first `size` behind `after`, in the order of their ids."""
+
+    request: Any
+    today: dt.date
+    size: int
+    after: uuid.UUID | None = None
+
+
+def _grouped(
+    query: sa.Select[Any], table: sa.Table, group_by: int, columns: Sequence[sa.ColumnElement[Any]]
+) -> sa.Select[Any]:
+    """Group by columns, for the whole and for each group, and put (key of the group, is it the whole) in front."""
+    if not group_by:
+        return query.with_only_columns(
+            sa.cast(sa.null(), sa.Uuid).label("key"), sa.true().label("whole"), *query.selected_columns
+        ).group_by(*columns)
+    key = {_Request.GROUPING_OWNER: table.c.owner, _Request.GROUPING_TEAM: table.c.team}[group_by]
+    whole = (sa.func.grouping(key) == 1).label("whole")
+    sets = sa.func.grouping_sets(sa.tuple_(key, *columns), sa.tuple_(*columns))
+    return query.with_only_columns(key.label("key"), whole, *query.selected_columns).group_by(sets)
+
+
+def _paged(query: Any, group_by: int) -> Statement:
+    """Keep the rows of the whole, and those of one group more than are told: whether there are more shows by it."""
+    if not group_by:
+        return Statement(query)
+    rows = query.subquery("grouped")
+    key = sa.func.coalesce(rows.c.key, _NIL)
+    after = sa.bindparam("after", type_=sa.Uuid)
+    rank = sa.func.dense_rank().over(partition_by=rows.c.whole, order_by=key).label("rank")
+    ranked = sa.select(rows, rank).where(sa.or_(rows.c.whole, after.is_(None), key > after)).subquery("ranked")
+    few = ranked.c.rank <= sa.bindparam("size", type_=sa.Integer)
+    columns = [column for column in ranked.c if column.name != "rank"]
+    return Statement(sa.select(*columns).where(sa.or_(ranked.c.whole, few)))
 
 
 def _reached(table: sa.Table, scope: Scope) -> list[sa.ColumnElement[bool]]:
@@ -59,8 +90,8 @@ def _literal(number: int) -> sa.ColumnElement[Any]:
 
 @functools.cache
 def _deals(scope: Scope, group_by: int, of_one_pipeline: bool) -> Statement:
-    """Make (key, category, currency, day of an unconverted one, count, amount, weighted, worth, its currency)."""
-    deals, key = opportunities.c, _key(opportunities, group_by)
+    """Make (key, whole, category, currency, day of an unconverted one, count, amount, weighted, worth, its currency)."""
+    deals = opportunities.c
     reached = _reached(opportunities, scope)
     if of_one_pipeline:
         reached.append(deals.pipeline == sa.bindparam("pipeline", type_=sa.Uuid))
@@ -75,59 +106,58 @@ def _deals(scope: Scope, group_by: int, of_one_pipeline: bool) -> Statement:
     )
     none = (sa.cast(sa.null(), sa.Numeric), sa.cast(sa.null(), sa.Text))
     open_ones = (
-        sa.select(key, deals.forecast_category, deals.amount_currency, sa.cast(sa.null(), sa.Date))
+        sa.select(deals.forecast_category, deals.amount_currency, sa.cast(sa.null(), sa.Date))
         .add_columns(sa.func.count(), amount, weighted, *none)
         .join_from(opportunities, pipeline_stages, stage)
         .where(*reached, deals.state == _literal(1), deals.close_date.between(_START, _END))
-        .group_by(key, deals.forecast_category, deals.amount_currency)
     )
     # Where nothing was frozen and there is something to convert.
     base = sa.select(exchange_rates.c.base_currency_code).where(*LIVE_RATES).limit(1).scalar_subquery()
     by_day = sa.and_(deals.base_amount_currency.is_(None), deals.amount_currency != base)
     day = sa.case((by_day, sa.cast(sa.func.timezone("UTC", deals.close_time), sa.Date)))
     won = (
-        sa.select(key, _literal(CLOSED), deals.amount_currency, day.label("day"))
+        sa.select(_literal(CLOSED), deals.amount_currency, day.label("day"))
         .add_columns(sa.func.count(), amount, amount, sa.func.sum(deals.base_amount_amount), deals.base_amount_currency)
         .where(*reached, deals.state == _literal(2), deals.close_time >= _SINCE, deals.close_time < _UNTIL)
-        .group_by(key, deals.amount_currency, sa.text("day"), deals.base_amount_currency)
     )
-    return Statement(sa.union_all(open_ones, won))
+    both = sa.union_all(
+        _grouped(open_ones, opportunities, group_by, [deals.forecast_category, deals.amount_currency]),
+        _grouped(won, opportunities, group_by, [deals.amount_currency, sa.text("day"), deals.base_amount_currency]),
+    )
+    return _paged(both, group_by)
 
 
 @functools.cache
 def _adjustments(scope: Scope, group_by: int) -> Statement:
-    """Make (key, category, level, currency, amount)."""
-    table, key = forecast_adjustments, _key(forecast_adjustments, group_by)
+    """Make (key, whole, category, level, currency, amount)."""
+    table = forecast_adjustments
     columns = (table.c.forecast_category, table.c.level, table.c.amount_currency)
     kind = sa.bindparam("period", type_=sa.SmallInteger)
-    return Statement(
-        sa.select(key, *columns, sa.func.sum(table.c.amount_amount))
-        .where(*_reached(table, scope), table.c.start_date == _START, table.c.period == kind)
-        .group_by(key, *columns)
+    found = sa.select(*columns, sa.func.sum(table.c.amount_amount)).where(
+        *_reached(table, scope), table.c.start_date == _START, table.c.period == kind
     )
+    return _paged(_grouped(found, table, group_by, columns), group_by)
 
 
 @functools.cache
 def _quotas(scope: Scope, group_by: int) -> Statement:
-    """Make (key, currency, amount)."""
-    table, key = quotas, _key(quotas, group_by)
+    """Make (key, whole, currency, amount)."""
+    table = quotas
     of_teams = group_by == _Request.GROUPING_TEAM
-    return Statement(
-        sa.select(key, table.c.amount_currency, sa.func.sum(table.c.amount_amount))
-        .where(
-            *_reached(table, scope),
-            table.c.start_date == _START,
-            table.c.period == sa.bindparam("period", type_=sa.SmallInteger),
-            table.c.whole_team if of_teams else ~table.c.whole_team,
-        )
-        .group_by(key, table.c.amount_currency)
+    found = sa.select(table.c.amount_currency, sa.func.sum(table.c.amount_amount)).where(
+        *_reached(table, scope),
+        table.c.start_date == _START,
+        table.c.period == sa.bindparam("period", type_=sa.SmallInteger),
+        table.c.whole_team if of_teams else ~table.c.whole_team,
     )
+    return _paged(_grouped(found, table, group_by, [table.c.amount_currency]), group_by)
 
 
-def roll_up(tx: Transaction, reach: Reach, request: Any, today: dt.date, response: Any) -> None:
-    """Write the forecast that a request asks for into a RollUpForecastResponse."""
-    period = periods.asked(request, today)
-    cells, overlays, known = _read(tx, reach, request, period, today)
+def roll_up(tx: Transaction, reach: Reach, asked: Asked, response: Any) -> uuid.UUID | None:
+    """Write the forecast that is asked for into a RollUpForecastResponse; return the last group if there are more."""
+    request = asked.request
+    period = periods.asked(request, asked.today)
+    cells, overlays, known = _read(tx, reach, asked, period)
     wanted = [(cell.worth_currency or cell.currency, cell.day) for cell in cells]
     wanted += [(overlay.currency, overlay.day) for overlay in overlays]
     base = rollup_rules.base_of(known, (currency for currency, _ in wanted))
@@ -136,16 +166,17 @@ def roll_up(tx: Transaction, reach: Reach, request: Any, today: dt.date, respons
     periods.tell(response.start_date, period.start)
     periods.tell(response.end_date, period.end)
     response.base_currency_code = base
-    _tell(response.total, "", rollup_rules.total(groups.values()), base, request.mode)
-    if request.group_by:
-        for group in sorted(groups):
-            _tell(response.groups.add(), group, groups[group], base, request.mode)
+    _tell(response.total, "", rollup_rules.whole(groups.pop(None, {})), base, request.mode)
+    found = sorted(groups, key=lambda group: group or _NIL)
+    for group in found[: asked.size]:
+        name = "" if group == _NIL else f"{_COLLECTIONS[request.group_by]}/{group}"
+        _tell(response.groups.add(), name, groups[group], base, request.mode)
+    return found[asked.size - 1] if len(found) > asked.size else None
 
 
-def _read(
-    tx: Transaction, reach: Reach, request: Any, period: Period, today: dt.date
-) -> tuple[list[Cell], list[Overlay], str]:
+def _read(tx: Transaction, reach: Reach, asked: Asked, period: Period) -> tuple[list[Cell], list[Overlay], str]:
     """Return the sums of deals, adjustments and quotas, and the tenant's base currency."""
+    request, today = asked.request, asked.today
     midnight = dt.time(tzinfo=dt.UTC)
     parameters = {
         **reach.parameters(),
@@ -154,6 +185,8 @@ def _read(
         "end": period.end,
         "since": dt.datetime.combine(period.start, midnight),
         "until": dt.datetime.combine(period.end + dt.timedelta(days=1), midnight),
+        "after": asked.after,
+        "size": asked.size + 1,
     }
     if request.pipeline:
         parameters["pipeline"] = parse_name(request.pipeline, PIPELINE.pattern, "pipeline")
@@ -163,18 +196,18 @@ def _read(
         statements += [(_adjustments(scope, group_by), parameters), (_quotas(scope, group_by), parameters)]
     base, deals, *others = tx.run_all(statements)
 
-    def name(row: Row) -> str:
-        return f"{_COLLECTIONS[group_by]}/{row[0]}" if group_by and row[0] else ""
+    def group(row: Row) -> uuid.UUID | None:
+        return None if row[1] else row[0] or _NIL
 
     cells = [
-        Cell(name(row), row[1], row[2], row[3] or today, row[4], row[5] or _NOTHING, row[6] or _NOTHING, *row[7:])
+        Cell(group(row), row[2], row[3], row[4] or today, row[5], row[6] or _NOTHING, row[7] or _NOTHING, *row[8:])
         for row in deals
     ]
     overlays: list[Overlay] = []
     if others:
         adjustments, of_quotas = others
-        overlays += [Overlay(name(row), row[1], row[2], row[3], row[4], today) for row in adjustments]
-        overlays += [Overlay(name(row), CLOSED, 0, row[1], row[2], period.start) for row in of_quotas]
+        overlays += [Overlay(group(row), row[2], row[3], row[4], row[5], today) for row in adjustments]
+        overlays += [Overlay(group(row), CLOSED, 0, row[2], row[3], period.start) for row in of_quotas]
     return cells, overlays, base[0][0] if base else ""
 
 

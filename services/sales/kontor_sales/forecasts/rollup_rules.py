@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -27,7 +28,8 @@ CUMULATED: Final = {
 class Cell(NamedTuple):
     """What deals come to that have group, category and currency in common."""
 
-    group: str
+    group: uuid.UUID | None
+    """None for the whole."""
     category: int
     currency: str | None
     day: dt.date
@@ -53,7 +55,8 @@ class Cell(NamedTuple):
 class Overlay(NamedTuple):
     """An adjustment, or a quota (level 0, category CLOSED)."""
 
-    group: str
+    group: uuid.UUID | None
+    """None for the whole."""
     category: int
     level: int
     currency: str
@@ -103,9 +106,9 @@ def base_of(known: str, currencies: Iterable[str | None]) -> str:
 
 def add_up(
     cells: Iterable[Cell], overlays: Iterable[Overlay], base: str, rates: Rates
-) -> Mapping[str, Mapping[int, Sums]]:
-    """Return what each category of each group comes to, each for itself; those with nothing in them are left out."""
-    groups: dict[str, dict[int, Sums]] = defaultdict(lambda: defaultdict(Sums))
+) -> dict[uuid.UUID | None, dict[int, Sums]]:
+    """Return what each category of each group, and of the whole, comes to, each for itself; those with nothing in them are left out."""
+    groups: dict[uuid.UUID | None, dict[int, Sums]] = defaultdict(lambda: defaultdict(Sums))
     for cell in cells:
         sums = groups[cell.group][cell.category]
         sums.count += cell.deals
@@ -125,13 +128,9 @@ def add_up(
     return groups
 
 
-def total(groups: Iterable[Mapping[int, Sums]]) -> Mapping[int, Sums]:
-    """Return what all groups come to together."""
-    whole = {category: Sums() for category in CUMULATED}
-    for group in groups:
-        for category, sums in group.items():
-            whole[category].add(sums)
-    return whole
+def whole(found: Mapping[int, Sums]) -> Mapping[int, Sums]:
+    """Return all categories, with nothing in those that are not found."""
+    return {category: found.get(category) or Sums() for category in CUMULATED}
 
 
 def cumulated(group: Mapping[int, Sums]) -> Mapping[int, Sums]:
