@@ -31,6 +31,7 @@ def messages(draw):
         time=draw(st.datetimes(timezones=st.just(dt.UTC))),
         data=draw(st.binary(max_size=100)),
         traceparent=draw(st.just("") | TRACE),
+        subject=draw(st.just("") | TEXT),
     )
     return Message(service, draw(st.none() | st.just(event)), draw(TEXT), draw(TEXT))
 
@@ -57,6 +58,7 @@ VALID = Message(
         time=dt.datetime(2026, 1, 2, 3, 4, 5, 6, dt.UTC),
         data=b"\0\xff",
         traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+        subject="users/a",
     ),
     "position",
     "relay",
@@ -93,6 +95,7 @@ def test_it_is_a_cloud_event_in_json():
         "datacontenttype": "application/protobuf",
         "dataschema": "type.googleapis.com/kontor.contacts.v1.AddressStatus",
         "data_base64": base64.b64encode(b"\0\xff").decode(),
+        "kontorsubject": "users/a",
         "kontortenant": str(VALID.event.tenant_id),
         "kontorversion": "1",
         "kontorposition": "position",

@@ -407,9 +407,9 @@ class TestWork:
     @pytest.fixture
     def jobs(self, inbox):
         handlers = plain_handlers([f"{KIND}.*", "kontor.other.v1.part.lost"])
-        made = dataclasses.replace(consumer.service(), handlers=handlers, use=lambda runtime: runtime.database)
 
-        def build(**settings):
+        def build(handlers=handlers, **settings):
+            made = dataclasses.replace(consumer.service(), handlers=handlers, use=lambda runtime: runtime.database)
             given = {"client_id": "me", "client_secret": "secret", **settings}
             runtime = Runtime(
                 settings=inbox.database.settings(**given),
@@ -441,6 +441,16 @@ class TestWork:
     def test_says_which_addresses_are_missing(self, jobs):
         with pytest.raises(ConfigurationError, match="does not say where other answers"):
             jobs(peers={"elsewhere": "127.0.0.1:1"})
+
+    def test_does_without_a_service_that_is_not_needed(self, jobs):
+        handlers = plain_handlers([f"{KIND}.*"])
+        handlers.on(f"{KIND}.*", "kontor.other.v1.part.lost", optional=True)(take_effect)
+        assert handlers.services() == ["elsewhere", "other"]
+        given = {"handlers": handlers, "issuer": "http://127.0.0.1:1"}
+        alone = jobs(peers={"elsewhere": "127.0.0.1:1"}, **given)
+        assert [name for name in alone if name.startswith("follow")] == ["follow-elsewhere"]
+        both = jobs(peers={"elsewhere": "127.0.0.1:1", "other": "127.0.0.1:1"}, **given)
+        assert [name for name in both if name.startswith("follow")] == ["follow-elsewhere", "follow-other"]
 
 
 class TestUpkeep:

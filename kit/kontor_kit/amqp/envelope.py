@@ -3,6 +3,7 @@
 Beside what the specification defines there are extension attributes: `traceparent`, and
 
     kontortenant    the tenant, a UUID
+    kontorsubject   who did it, a resource name
     kontorversion   the record's version after the change
     kontorposition  where the change stream of the source goes on after the event
     kontorrelay     the unbroken run of the relay that the message belongs to: whoever sees another one than before has
@@ -82,6 +83,8 @@ def encode(message: Message) -> bytes:
             # The integers of CloudEvents have 32 bits only.
             "kontorversion": str(event.version),
         }
+        if event.subject:
+            fields["kontorsubject"] = event.subject
         if event.traceparent:
             fields["traceparent"] = event.traceparent
         if event.data:
@@ -120,6 +123,7 @@ def _event(fields: Mapping[str, Any], event_type: str, schema: str) -> Event:
         time=_read(fields, "time", _time),
         data=_data(fields, schema),
         traceparent=_read(fields, "traceparent", _traceparent) if "traceparent" in fields else "",
+        subject=_text(fields, "kontorsubject") if "kontorsubject" in fields else "",
     )
 
 

@@ -53,6 +53,7 @@ _COLUMNS: Final = (
     "after",
     "trace_id",
     "change_time",
+    "subject",
 )
 
 Seal = Callable[[tuple[int, int]], str]
@@ -138,7 +139,7 @@ class Relay:
 
     def _message(self, state: _State, row: Row) -> tuple[str, bytes]:
         """Return the routing key and the body of a change."""
-        position, tenant_id, event_id, name, version, event_type, after, trace_id, change_time = row
+        position, tenant_id, event_id, name, version, event_type, after, trace_id, change_time, subject = row
         event = Event(
             id=event_id,
             tenant_id=tenant_id,
@@ -148,6 +149,7 @@ class Relay:
             time=change_time,
             data=bytes(after or b""),
             traceparent=traceparent(trace_id, event_id),
+            subject=subject,
         )
         token = self._seal((state.now_incarnation, position))
         return event_type, encode(Message(self._service, event, token, state.run or ""))

@@ -40,6 +40,8 @@ class Event:
     data: bytes
     """The record as it was after it, serialised; empty where it was redacted."""
     traceparent: str = ""
+    subject: str = ""
+    """Who did it, a resource name; empty where a record is told as it is, and where it is not known."""
 
     def record(self, empty: M) -> M:
         """Fill `empty`, a new message, with the record as it was after the event, and return it."""
@@ -64,6 +66,8 @@ class Handler:
     """Stands in the inbox, so that it must not change: the module and the function."""
     types: frozenset[str]
     handle: Handle
+    optional: bool = False
+    """Whether services that this one is not told the address of are done without."""
 
     def wants(self, event_type: str) -> bool:
         """Tell whether the handler is for events of this type."""
@@ -76,14 +80,17 @@ class Handlers:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def on(self, *types: str) -> Callable[[Handle], Handle]:
-        """Declare the function below as the handler of events of `types`; `...account.*` stands for all of a kind."""
+    def on(self, *types: str, optional: bool = False) -> Callable[[Handle], Handle]:
+        """Declare the function below as the handler of events of `types`; `...account.*` stands for all of a kind.
+
+        A service that only `optional` handlers want to hear of is followed where its address is configured.
+        """
 
         def declare(handle: Handle) -> Handle:
             name = f"{handle.__module__}.{handle.__qualname__}"
             if name in self._handlers:
                 raise ValueError(f"{name} is declared twice")
-            self._handlers[name] = Handler(name, frozenset(types), handle)
+            self._handlers[name] = Handler(name, frozenset(types), handle, optional)
             return handle
 
         return declare
@@ -119,7 +126,15 @@ class Handlers:
 
     def services(self) -> list[str]:
         """Return the short names of the services whose events are wanted."""
-        return sorted({kind.split(".")[1] for handler in self for kind in handler.types})
+        return self._services(self)
+
+    def needed_services(self) -> list[str]:
+        """Return the short names of the services without which something could not be done."""
+        return self._services(handler for handler in self if not handler.optional)
+
+    @staticmethod
+    def _services(handlers: Iterable[Handler]) -> list[str]:
+        return sorted({kind.split(".")[1] for handler in handlers for kind in handler.types})
 
 
 def _cannot_run(_event: Event, _work: Any) -> None:

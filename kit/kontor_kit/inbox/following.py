@@ -254,6 +254,7 @@ def _change(response: stream_pb2.SubscribeResponse) -> Event:
         time=change.change_time.ToDatetime(dt.UTC),
         data=change.data.value,
         traceparent=traceparent(change.trace_id, uuid.UUID(change.id)),
+        subject=change.subject,
     )
 
 

@@ -239,5 +239,5 @@ def _is_away(error: Exception) -> bool:
 
 
 def _event(row: Row) -> Event:
-    id, tenant_id, kind, name, version, time, data, traceparent, _ = row
-    return Event(id, tenant_id, kind, name, version, time, bytes(data), traceparent or "")
+    id, tenant_id, kind, name, version, time, data, traceparent, subject, _ = row
+    return Event(id, tenant_id, kind, name, version, time, bytes(data), traceparent or "", subject or "")

@@ -62,6 +62,7 @@ class Inbox:
                     "event_time": event.time,
                     "data": event.data,
                     "traceparent": event.traceparent or None,
+                    "subject": event.subject or None,
                     "due_time": dt.datetime.now(dt.UTC),
                 },
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +14,8 @@ from kontor_kit.inbox.handling import Worker
 from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.service import Job, Runtime, Service
 
+logger = logging.getLogger(__name__)
+
 NEEDED: Final = ("page_token_key", "client_id", "client_secret")
 """The settings that `work` needs more where there are handlers."""
 _WORKERS: Final = 2
@@ -23,14 +26,17 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
     handlers, settings = service.handlers, runtime.settings
     if handlers is None or runtime.system is None:
         return
-    missing = [source for source in handlers.services() if source not in settings.peers]
+    missing = [source for source in handlers.needed_services() if source not in settings.peers]
     if missing:
         raise ConfigurationError([f"KONTOR_PEERS: does not say where {source} answers" for source in missing])
+    sources = [source for source in handlers.services() if source in settings.peers]
+    if left := sorted(set(handlers.services()) - set(sources)):
+        logger.warning("KONTOR_PEERS does not name services that could be followed", extra={"services": left})
     token_url = settings.token_url or f"{settings.issuer.rstrip('/')}/oauth2/token"
     token = ClientToken(token_url, settings.client_id, settings.client_secret, ca=settings.tls_ca_file)
     peers = Peers.of(settings, token=token)
     inbox = Inbox(service.metadata, runtime.system, handlers)
-    for source in handlers.services():
+    for source in sources:
         follower = Follower(source, inbox, handlers, peers.connect)
         # What the broker brings is all but what came before the queue was there; the stream has it.
         yield f"follow-{source}", follower.fill if settings.transport == "amqp" else follower.run

@@ -28,6 +28,7 @@ EVENT_COLUMNS: Final = (
     "event_time",
     "data",
     "traceparent",
+    "subject",
 )
 """The columns that an event is stored in, in the order of its fields."""
 
@@ -46,6 +47,7 @@ def inbox_tables(metadata: sa.MetaData) -> None:
         sa.Column("event_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("data", BYTEA, nullable=False),
         sa.Column("traceparent", sa.Text),
+        sa.Column("subject", sa.Text),
         sa.Column("state", sa.SmallInteger, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("due_time", sa.DateTime(timezone=True), nullable=False),
@@ -173,6 +175,16 @@ def drop_sources() -> None:
     )
     op.drop_table("inbox_sources")
     _for_system("inbox_positions")
+
+
+def add_subject() -> None:
+    """Add the column that says who did what happened."""
+    op.add_column("inbox", sa.Column("subject", sa.Text))
+
+
+def drop_subject() -> None:
+    """Take back what `add_subject` did."""
+    op.drop_column("inbox", "subject")
 
 
 def _for_system(table: str) -> None:

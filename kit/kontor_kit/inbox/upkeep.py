@@ -35,6 +35,7 @@ _SHOWN: Final = (
     "due_time",
     "done_time",
     "traceparent",
+    "subject",
     "error",
 )
 

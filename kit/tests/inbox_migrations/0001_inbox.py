@@ -17,6 +17,7 @@ def upgrade():
     migrations.create_kit_tables()
     schema.create_inbox()
     schema.create_sources()
+    schema.add_subject()
     op.create_table(
         "effects",
         sa.Column("tenant_id", sa.Uuid, nullable=False),
@@ -30,5 +31,6 @@ def upgrade():
 
 def downgrade():
     op.drop_table("effects")
+    schema.drop_subject()
     schema.drop_sources()
     schema.drop_inbox()

@@ -21,6 +21,7 @@ def upgrade() -> None:
     changes.create_relay()
     inbox.create_inbox()
     inbox.create_sources()
+    inbox.add_subject()
     operations.create_operations()
     definition_copies.create()
 
@@ -29,6 +30,7 @@ def downgrade() -> None:
     """Drop them."""
     definition_copies.drop()
     operations.drop_operations()
+    inbox.drop_subject()
     inbox.drop_sources()
     inbox.drop_inbox()
     changes.drop_relay()

@@ -21,6 +21,7 @@ def upgrade():
     changes.create_relay()
     inbox.create_inbox()
     inbox.create_sources()
+    inbox.add_subject()
     operations.create_operations()
     op.create_table(
         "effects",
@@ -37,6 +38,7 @@ def upgrade():
 def downgrade():
     op.drop_table("effects")
     operations.drop_operations()
+    inbox.drop_subject()
     inbox.drop_sources()
     inbox.drop_inbox()
     changes.drop_relay()
