@@ -7,6 +7,9 @@ In between, under the same load, the yardstick: a bare gRPC server on psycopg th
 transaction as the same role under the same row security, without tokens, validation or kit; once with a round trip for
 each statement (`bare`), once with pipelines (`bare, piped`).
 
+Then `services`: answers that a service makes of many rows (the board of a pipeline and the roll-up of a forecast over
+100,000 opportunities of 500 users), from 8 callers, against the bare SQL of the same answers.
+
 Then `events`, for each transport: how long it takes from the commit of a change in contacts until sales has handled
 it, at 200 and 500 a second, and how many a second there can be.
 
@@ -51,10 +54,11 @@ import verifying
 from events import Events
 from instance import Generator, Instance, generator, helper, instance
 from operations import OPERATIONS, PAGE_SIZE
-from report import EventRow, Row
+from report import EventRow, Row, ServiceRow
 
 from kontor.contacts.v1 import contact_service_pb2 as pb
 from kontor_kit.testing import rabbitmq
+from services import Services
 
 CALLERS = (1, 8, 32)
 NAMES = 20_000
@@ -62,6 +66,7 @@ PAGES = 20
 THREADS = 16
 TRANSPORTS = ("stream", "amqp")
 EVENTS = "events"
+SERVICES = "services"
 PATHS = ("bare", "bare, piped", "gRPC", "gRPC, Envoy", "REST, Envoy")
 
 
@@ -197,6 +202,15 @@ def measure_events(transports: Sequence[str]) -> Iterator[EventRow]:
                 yield row
 
 
+def measure_services(rows: int, seconds: float) -> Iterator[ServiceRow]:
+    """Measure answers of many rows, on a platform of their own."""
+    print(f"\n{report.service_head()}", flush=True)
+    with instance(None) as running:
+        for row in Services(running, rows, seconds).rows():
+            print(report.service_line(row), flush=True)
+            yield row
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the bench, print the tables as they come, and return everything that was found."""
     found = {
@@ -209,6 +223,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     if options.only:
         found |= run_requests(options)
+    if options.services:
+        found["services"] = [row.document() for row in measure_services(options.contacts, options.seconds)]
     if options.transports:
         found["events"] = [row.document() for row in measure_events(options.transports)]
     return found
@@ -261,8 +277,13 @@ def arguments() -> argparse.Namespace:
         prog="bench.py", description=f"{head}\n{rest}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=2.5, help="measured for each row (default: 2.5)")
-    parser.add_argument("--contacts", type=int, default=100_000, help="in the tenant (default: 100000)")
-    known = (*OPERATIONS, EVENTS)
+    parser.add_argument(
+        "--contacts",
+        type=int,
+        default=100_000,
+        help="in the tenant, and opportunities for `services` (default: 100000)",
+    )
+    known = (*OPERATIONS, SERVICES, EVENTS)
     parser.add_argument("--only", default=",".join(known), help=f"operations (default: {','.join(known)})")
     parser.add_argument("--transports", default=",".join(TRANSPORTS), help="of events (default: stream,amqp)")
     parser.add_argument("--callers", default="1,8,32", help="how many at a time (default: 1,8,32)")
@@ -277,7 +298,8 @@ def arguments() -> argparse.Namespace:
     unknown = set(wanted) - set(known)
     if unknown:
         parser.error(f"there is no operation {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    options.only = [name for name in wanted if name != EVENTS]
+    options.only = [name for name in wanted if name in OPERATIONS]
+    options.services = SERVICES in wanted
     options.transports = [name for name in options.transports.split(",") if name and EVENTS in wanted]
     if set(options.transports) - set(TRANSPORTS):
         parser.error(f"the transports are {', '.join(TRANSPORTS)}")

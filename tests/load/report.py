@@ -10,6 +10,7 @@ PARTS = ("service", "envoy", "postgres", "generator")
 PROMISED = ("get", "create", "list 50 by name")
 PROMISED_RATIO = 0.5
 _FORMAT = "{:<24}{:<13}{:>7}{:>9}{:>8}{:>8}{:>8}{:>7}  {:>6} {:>6} {:>6} {:>6}  {:>5} {:>5} {:>5}{:>8}{:>11}"
+_SERVICE_FORMAT = "{:<24}{:>7}{:>13}{:>13}{:>13}{:>13}{:>8}"
 _EVENT_FORMAT = "{:<13}{:>11}{:>11}{:>11}{:>11}{:>9}"
 
 
@@ -79,6 +80,22 @@ class EventRow:
     p99: float
     missing: int
     """Events that did not arrive in time."""
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON takes."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ServiceRow:
+    """How long an answer takes, of bare SQL and of the service; milliseconds."""
+
+    title: str
+    callers: int
+    bare_p50: float
+    bare_p99: float
+    p50: float
+    p99: float
 
     def document(self) -> dict[str, Any]:
         """Return what JSON takes."""
@@ -158,6 +175,20 @@ def _share(part: float, whole: float) -> float:
 def percentile(ordered: Sequence[float], share: float) -> float:
     """Return the value below which `share` of the ordered seconds lie, in milliseconds."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
+
+
+def service_head() -> str:
+    """Return the head of the table of answers that are made of many rows."""
+    top = "answers of one service, against the bare SQL of the same answer"
+    names = ("callers", "bare p50 ms", "bare p99 ms", "p50 ms", "p99 ms", "times")
+    return top + "\n" + _SERVICE_FORMAT.format("answer", *names)
+
+
+def service_line(row: ServiceRow) -> str:
+    """Return a line of that table; the last figure is how many times as long as bare SQL the median takes."""
+    figures = (f"{figure:,.1f}" for figure in (row.bare_p50, row.bare_p99, row.p50, row.p99))
+    times = f"{row.p50 / row.bare_p50:.1f}" if row.bare_p50 else ""
+    return _SERVICE_FORMAT.format(row.title, row.callers, *figures, times)
 
 
 def event_head() -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.load.report import EventRow, Row, event_line, line, ratio_documents, ratios
+from tests.load.report import EventRow, Row, ServiceRow, event_line, line, ratio_documents, ratios, service_line
 
 
 def row(path, rate, operation="get", cpu=1.0, **changes):
@@ -37,6 +37,12 @@ class TestRatios:
             row(path, rate, "update one field") for path, rate in (("bare", 9.0), ("bare, piped", 9.0), ("gRPC", 1.0))
         ]
         assert ratios(rows).endswith("all above it")
+
+
+class TestServices:
+    def test_a_line_says_how_many_times_as_long_as_bare_it_takes(self):
+        made = service_line(ServiceRow("board", 8, 20.0, 40.0, 31.0, 1234.5))
+        assert made.split() == ["board", "8", "20.0", "40.0", "31.0", "1,234.5", "1.6"]
 
 
 class TestEvents:
