@@ -79,8 +79,10 @@ _BY_OWNER: Final = (
     f"{_grouped(_OPEN, 'forecast_category, amount_currency')} UNION ALL {_grouped(_WON, 'amount_currency')}"
 )
 _ROLL_UP_BY_OWNER: Final = (
-    "SELECT * FROM (SELECT *, dense_rank() OVER (PARTITION BY whole ORDER BY owner) AS rank"
-    f" FROM ({_BY_OWNER}) g) r WHERE whole = 1 OR rank <= {GROUPS}",
+    (
+        "SELECT * FROM (SELECT *, dense_rank() OVER (PARTITION BY whole ORDER BY owner) AS rank"
+        f" FROM ({_BY_OWNER}) g) r WHERE whole = 1 OR rank <= {GROUPS}"
+    ),
 )
 
 
