@@ -62,6 +62,11 @@ class Records:
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Normalise a record that is to be stored, in place, and check it; paths in violations begin in the record."""
 
+    def default_owner(self, call: Call, record: Any) -> str:
+        """Return who owns a new record that does not say it: the user who calls, nobody where it is another program."""
+        subject = principal_of(call).subject
+        return subject if subject.startswith("users/") else ""
+
     def match_terms(self, record: Any) -> set[Term]:
         """Return the terms by which a record is suspected to be another one; see `term`."""
         return set()
@@ -81,8 +86,8 @@ class Records:
         """Check a new record, store it and return it; `record` is changed. Paths in violations begin in it."""
         principal = principal_of(call)
         record.ClearField("name")
-        if self.RESOURCE.has_owner and not record.owner and principal.subject.startswith("users/"):
-            record.owner = principal.subject
+        if self.RESOURCE.has_owner and not record.owner:
+            record.owner = self.default_owner(call, record)
         self._prepare(tx, call, None, record)
         self.RESOURCE.scope.check(principal, scope or self.scope(call), record)
         match_terms = self.match_terms(record)
