@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from kontor.contacts.v1 import custom_field_definition_pb2
+from kontor.identity.v1 import user_pb2
 from kontor.ticketing.v1 import change_service_pb2, operation_service_pb2
-from kontor_kit import definition_copies
+from kontor_kit import definition_copies, handing_over
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
@@ -15,7 +16,11 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_ticketing.priority_matrices.api import PriorityMatrices
 from kontor_ticketing.tables import metadata
+from kontor_ticketing.ticket_states.api import TicketStates
+from kontor_ticketing.tickets.api import Tickets
+from kontor_ticketing.tickets.table import tickets
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
@@ -37,6 +42,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    handing_over.declare(handlers, user_pb2.User, [tickets])
     return handlers
 
 
@@ -56,7 +62,12 @@ def _shared(runtime: Runtime) -> Shared:
 
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
-    return []
+    states = TicketStates(shared)
+    return [
+        PriorityMatrices(shared),
+        Tickets(shared, states.standard),
+        states,
+    ]
 
 
 def _servicers(runtime: Runtime) -> list[Servicer]:

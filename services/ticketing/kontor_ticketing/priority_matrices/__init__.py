@@ -1,0 +1,1 @@
+"""Priority matrices: how tickets get their priority."""

@@ -1,0 +1,1 @@
+"""Ticket states: where tickets can stand, in a tenant's own words."""

@@ -1,0 +1,1 @@
+"""Tickets: what somebody wants to be answered or done."""
