@@ -1,1 +1,1 @@
-"""Sales: from the first lead to the signed order."""
+"""Partners: companies that sell with us, leads offered to them, and deals they register."""

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from kontor.contacts.v1 import custom_field_definition_pb2
+from kontor.identity.v1 import user_pb2
 from kontor.partners.v1 import change_service_pb2, operation_service_pb2
-from kontor_kit import definition_copies
+from kontor_kit import definition_copies, handing_over
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
 from kontor_kit.changes.servicer import ChangeServicer
@@ -15,6 +16,9 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_partners.partners.api import BEGIN_LEVELS, Partners
+from kontor_partners.partners.table import partners
+from kontor_partners.programmes.api import Programmes
 from kontor_partners.tables import metadata
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
@@ -30,6 +34,7 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
+        due=[BEGIN_LEVELS],
         use=_records,
     )
 
@@ -37,6 +42,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    handing_over.declare(handlers, user_pb2.User, [partners])
     return handlers
 
 
@@ -56,7 +62,10 @@ def _shared(runtime: Runtime) -> Shared:
 
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
-    return []
+    return [
+        Partners(shared),
+        Programmes(shared),
+    ]
 
 
 def _servicers(runtime: Runtime) -> list[Servicer]:

@@ -1,0 +1,1 @@
+"""Partners: companies that sell with us or for us, from the first talk to the end."""

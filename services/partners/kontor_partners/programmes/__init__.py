@@ -1,0 +1,1 @@
+"""Programmes: the levels that partners are at, what each asks for, and what it gives."""
