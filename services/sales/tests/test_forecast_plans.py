@@ -76,3 +76,15 @@ def test_recommendations_read_the_customer_only(running, large):
     of = f"accounts/{uuid7()}"
     check(running, lambda: large("RecommendProducts", account=of), 100)
     check(running, lambda: large("FindSimilarAccounts", account=of), 100)
+
+
+@pytest.mark.parametrize("scope", ["all", "own"])
+def test_bridge_reads_its_two_snapshots_only(running, large, scope):
+    caller = large if scope == "all" else large.colleague("*:own", user=large.user)
+    taken = [large("CreateForecastSnapshot", forecast_snapshot={}).name for _ in range(6)]
+    with running.database.connect() as connection:
+        connection.execute("ANALYZE forecast_deals")
+    asked = {"from_snapshot": taken[0], "to_snapshot": taken[1], "period": 2}
+    for _ in range(REPEATS):
+        for plan in plans(running, lambda: caller("BridgeForecast", **asked)):
+            assert plan.whole() & {"forecast_deals"} == set(), str(plan)

@@ -342,6 +342,8 @@ class TestClosing:
         lose(anna, deal, winner="Acme")
         seller = anna.colleague("sales.opportunities.update:all", "sales.opportunities.read:all")
         assert seller.refusal("ReopenOpportunity", name=deal.name).code is StatusCode.PERMISSION_DENIED
+        for closed in ("won", "nowhere"):
+            assert [*anna.refusal("ReopenOpportunity", name=deal.name, stage=closed).violations] == ["stage"]
         reopened = anna("ReopenOpportunity", name=deal.name)
         assert (reopened.stage, reopened.state) == ("proposal", 1)
         assert not reopened.HasField("close_time")

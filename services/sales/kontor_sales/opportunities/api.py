@@ -171,10 +171,7 @@ class Opportunities(ResourceServicer):
             if request.HasField("price_gap"):
                 after.price_gap.CopyFrom(request.price_gap)
             if request.winner:
-                for competitor in after.competitors:
-                    competitor.winner = competitor.display_name.casefold() == request.winner.casefold()
-                if not any(competitor.winner for competitor in after.competitors):
-                    after.competitors.add(display_name=request.winner, winner=True)
+                rules.lose_to(after, request.winner)
 
         return self._change(request, call, tx, lose)
 
@@ -184,15 +181,7 @@ class Opportunities(ResourceServicer):
         def reopen(after: Any) -> None:
             if after.state == pipelines.OPEN:
                 raise FailedPrecondition(f"{after.name} is open", reason="NOT_CLOSED")
-            for competitor in after.competitors:
-                competitor.winner = False
-            pipeline = self._pipeline(tx, after.pipeline)
-            last = pipelines.find(pipeline, request.stage or after.last_open_stage)
-            if last is None and not request.stage:
-                last = pipelines.first(pipeline, pipelines.OPEN)
-            if last is None or last.category != pipelines.OPEN:
-                raise InvalidArgument(("stage", "must be an open stage of the pipeline"))
-            after.stage = last.id
+            rules.reopen(after, self._pipeline(tx, after.pipeline), request.stage)
 
         return self._change(request, call, tx, reopen)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from kontor_kit import money
-from kontor_kit.errors import Violation
+from kontor_kit.errors import InvalidArgument, Violation
 from kontor_sales.lines import rules as lines
 from kontor_sales.pipelines import rules as pipelines
 from kontor_sales.pipelines.rules import LOST, OPEN, WON
@@ -283,3 +283,26 @@ def warnings(opportunity: Any, pipeline: pipelines.Pipeline, today: dt.date) -> 
         due = day(getattr(opportunity, field)) if opportunity.HasField(field) else None
         if due is not None and due < today:
             yield code, f"{text} {due}"
+
+
+def lose_to(opportunity: Any, winner: str) -> None:
+    """Mark the competitor called `winner`, whatever the case, as who has got the order; add one who is not there."""
+    for competitor in opportunity.competitors:
+        competitor.winner = competitor.display_name.casefold() == winner.casefold()
+    if not any(competitor.winner for competitor in opportunity.competitors):
+        opportunity.competitors.add(display_name=winner, winner=True)
+
+
+def reopen(opportunity: Any, pipeline: Any, stage: str) -> None:
+    """Put a closed opportunity into an open stage: the one that is named, its last one, or the first.
+
+    Raises InvalidArgument for `stage` where it is not open.
+    """
+    for competitor in opportunity.competitors:
+        competitor.winner = False
+    last = pipelines.find(pipeline, stage or opportunity.last_open_stage)
+    if last is None and not stage:
+        last = pipelines.first(pipeline, pipelines.OPEN)
+    if last is None or last.category != pipelines.OPEN:
+        raise InvalidArgument(("stage", "must be an open stage of the pipeline"))
+    opportunity.stage = last.id
