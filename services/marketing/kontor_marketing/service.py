@@ -15,7 +15,12 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_marketing.parties import events as party_events
+from kontor_marketing.parties.api import Parties
+from kontor_marketing.subscriptions.api import Subscriptions
+from kontor_marketing.suppressions.api import Suppressions
 from kontor_marketing.tables import metadata
+from kontor_marketing.topics.api import Topics
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
@@ -37,6 +42,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
+    party_events.declare(handlers)
     return handlers
 
 
@@ -56,7 +62,13 @@ def _shared(runtime: Runtime) -> Shared:
 
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
-    return []
+    suppressions = Suppressions(shared)
+    return [
+        Parties(shared, suppressions.suppress),
+        Subscriptions(shared),
+        suppressions,
+        Topics(shared),
+    ]
 
 
 def _servicers(runtime: Runtime) -> list[Servicer]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kontor_kit.testing.telling import teller
 from kontor_marketing.service import service
 
 
@@ -13,3 +14,10 @@ def server(serve, peer):
 @pytest.fixture
 def anna(server):
     return server.caller()
+
+
+@pytest.fixture
+def tell(server):
+    """Tell the service of what happened elsewhere."""
+    with teller(server, service()) as telling:
+        yield telling

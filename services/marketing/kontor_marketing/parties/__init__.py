@@ -1,0 +1,1 @@
+"""Parties: what marketing knows of contacts, as others tell it."""

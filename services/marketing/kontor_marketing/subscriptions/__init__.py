@@ -1,0 +1,1 @@
+"""Subscriptions: what parties said to topics, and what shows it."""

@@ -1,0 +1,1 @@
+"""Suppressions: who is not to be contacted, and why."""

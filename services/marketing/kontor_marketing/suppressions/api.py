@@ -1,0 +1,90 @@
+"""The gRPC service of suppressions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from kontor.marketing.v1 import suppression_service_pb2
+from kontor_kit.calls import Call
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.errors import FailedPrecondition, InvalidArgument
+from kontor_kit.filter_sql import TENANT
+from kontor_kit.ids import parse_name
+from kontor_kit.methods import ResourceServicer
+from kontor_kit.shared import Shared
+from kontor_kit.store import Store
+from kontor_kit.tracing import Trace
+from kontor_marketing.parties.table import PARTY
+from kontor_marketing.suppressions import rules
+from kontor_marketing.suppressions.table import SUPPRESSION, suppressions
+
+_FIND: Final = Statement(
+    sa.select(suppressions.c.id).where(
+        suppressions.c.tenant_id == TENANT,
+        *(
+            suppressions.c[name].is_not_distinct_from(sa.bindparam(name, type_=suppressions.c[name].type))
+            for name in ("party", "address", "channel", "reason")
+        ),
+        suppressions.c.end_time.is_(None),
+    )
+)
+
+
+class Suppressions(ResourceServicer):
+    """Serves suppressions."""
+
+    SERVICE = suppression_service_pb2.DESCRIPTOR.services_by_name["SuppressionService"]
+    RESOURCE = SUPPRESSION
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._parties = Store(PARTY)
+
+    def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
+        """Bring a new suppression into form."""
+        if before is None:
+            if violations := rules.normalise(after, dt.datetime.now(dt.UTC)):
+                raise InvalidArgument(*violations)
+            if after.party and not _is_own(call):
+                self.referred(tx, call, self._parties, after.party, "party")
+
+    def lift_suppression(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """End a suppression now."""
+        locked = self.lock(tx, call, request.name)
+        self.check_etag(call, locked, request.etag)
+        now = dt.datetime.now(dt.UTC)
+        before = locked.message
+        if before.reason == rules.ERASED:
+            raise FailedPrecondition("what was erased stays so", reason="ERASED")
+        if before.HasField("end_time") and before.end_time.ToDatetime(dt.UTC) <= now:
+            raise FailedPrecondition("the suppression has ended", reason="ENDED")
+        after = SUPPRESSION.message()
+        after.CopyFrom(before)
+        # One that has not begun yet never holds.
+        after.end_time.FromDatetime(max(now, before.start_time.ToDatetime(dt.UTC)))
+        after.lift_reason = request.reason
+        return self.shown(tx, call, self.put(tx, call, locked, after, "lifted"))
+
+    def suppress(self, tx: Transaction, call: Call, suppression: Any) -> Any:
+        """Store a new suppression; return the one there is, where there is one like it that has no end."""
+        if violations := rules.normalise(suppression, dt.datetime.now(dt.UTC)):
+            raise InvalidArgument(*violations)
+        address = suppression.address or None
+        party = parse_name(suppression.party, PARTY.pattern, "party") if suppression.party else None
+        self.shared.requests.serialise(tx, f"suppressions/{party}/{address}")
+        kind = {"channel": suppression.channel, "reason": suppression.reason}
+        rows = tx.run(_FIND, {"tenant": tx.tenant_id, "party": party, "address": address, **kind})
+        if rows:
+            return self.store.get_one(tx, self.reach(self.own_call(tx, call.trace)), rows[0][0])
+        return self.new(tx, call, suppression)
+
+    def suppress_by_itself(self, tx: Transaction, trace: Trace, suppression: Any) -> Any:
+        """Store that somebody is not to be contacted by their own wish, over a link for example; return it."""
+        return self.suppress(tx, self.own_call(tx, trace), suppression)
+
+
+def _is_own(call: Call) -> bool:
+    return call.principal is not None and call.principal.subject.startswith("services/")

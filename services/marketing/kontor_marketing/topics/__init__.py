@@ -1,0 +1,1 @@
+"""Topics: what one can subscribe to."""

@@ -1,0 +1,125 @@
+"""Parties: as contacts tells of them, in whatever order, and what the gate asks of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from grpc import StatusCode
+
+from kontor.contacts.v1.account_pb2 import Account
+from services.marketing.tests.marketing import (
+    ACCOUNT,
+    AFFILIATION,
+    CONTACT,
+    STATUS,
+    account,
+    affiliation,
+    contact,
+    party_of,
+    status,
+)
+
+AT = "{}@example.com"
+
+
+@pytest.fixture
+def rosa(anna, tell):
+    """A contact that marketing was told of."""
+    rosa = contact("Rosa", "rosa@example.com", "r.example@example.org", tags=["vip"], language_code="de-CH")
+    tell(anna.tenant, f"{CONTACT}.created", rosa, 1)
+    return rosa
+
+
+class TestFollowing:
+    def test_party_is_what_the_contact_says(self, anna, rosa):
+        party = anna("GetParty", name=party_of(rosa))
+        assert (party.contact, party.contact_version, party.given_name) == (rosa.name, 1, "Rosa")
+        assert [email.address for email in party.emails] == ["rosa@example.com", "r.example@example.org"]
+        for wanted in ("tags:vip", "emails.address:rosa@example.com", "language_code = de-CH"):
+            assert [found.name for found in anna("ListParties", filter=wanted).parties] == [party.name]
+        assert [found.party.name for found in anna("SearchParties", query="rosa ex").results] == [party.name]
+
+    def test_older_versions_change_nothing(self, anna, tell, rosa):
+        rosa.given_name = "Rosina"
+        tell(anna.tenant, f"{CONTACT}.updated", rosa, 3)
+        rosa.given_name = "Rosalie"
+        tell(anna.tenant, f"{CONTACT}.snapshot", rosa, 2)
+        assert anna("GetParty", name=party_of(rosa)).given_name == "Rosina"
+
+    def test_deletion_and_its_end_are_followed(self, anna, tell, rosa):
+        rosa.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{CONTACT}.deleted", rosa, 2)
+        assert anna("GetParty", name=party_of(rosa)).HasField("delete_time")
+        assert not anna("ListParties").parties
+        rosa.ClearField("delete_time")
+        tell(anna.tenant, f"{CONTACT}.undeleted", rosa, 3)
+        assert [party.name for party in anna("ListParties").parties] == [party_of(rosa)]
+
+    def test_first_told_of_when_it_is_deleted_it_is_no_party_to_write_to(self, anna, tell):
+        gone = contact("Gone", "gone@example.com")
+        gone.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{CONTACT}.deleted", gone, 4)
+        assert not anna("ListParties").parties
+
+    def test_what_was_erased_is_forgotten(self, anna, tell, rosa):
+        erased = contact("", name=rosa.name, display_name="")
+        erased.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{CONTACT}.erased", erased, 2)
+        party = anna("GetParty", name=party_of(rosa))
+        assert (party.given_name, len(party.emails), len(party.tags)) == ("", 0, 0)
+        assert not anna("ListParties", filter="emails.address:rosa@example.com", show_deleted=True).parties
+
+    @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=lambda order: "".join(map(str, order)))
+    def test_whatever_is_told_first_the_account_is_known(self, anna, tell, order):
+        rosa = contact("Rosa")
+        firm = account(industry="Optics", tier=Account.TIER_KEY, roles=[Account.ROLE_CUSTOMER])
+        told = [(CONTACT, rosa), (ACCOUNT, firm), (AFFILIATION, affiliation(rosa, firm))]
+        for kind, record in (told[place] for place in order):
+            tell(anna.tenant, f"{kind}.created", record, 1)
+        wanted = f"account = {firm.name} AND industry = Optics AND tier = TIER_KEY AND roles:ROLE_CUSTOMER"
+        assert [party.name for party in anna("ListParties", filter=wanted).parties] == [party_of(rosa)]
+
+    def test_changes_of_the_account_are_followed(self, anna, tell, rosa):
+        firm = account(industry="Optics", addresses=[{"region_code": "CH"}])
+        tell(anna.tenant, f"{ACCOUNT}.created", firm, 1)
+        tell(anna.tenant, f"{AFFILIATION}.created", affiliation(rosa, firm), 1)
+        firm.industry = "Mining"
+        tell(anna.tenant, f"{ACCOUNT}.updated", firm, 2)
+        party = anna("GetParty", name=party_of(rosa))
+        assert (party.industry, party.account_country) == ("Mining", "CH")
+        assert anna("ListParties", filter="industry = Mining").parties
+        firm.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{ACCOUNT}.deleted", firm, 3)
+        assert not anna("GetParty", name=party_of(rosa)).account
+
+    def test_of_several_organisations_the_one_marked_counts(self, anna, tell, rosa):
+        first, second = account(), account()
+        marked = affiliation(rosa, second, primary=True)
+        tell(anna.tenant, f"{AFFILIATION}.created", affiliation(rosa, first), 1)
+        tell(anna.tenant, f"{AFFILIATION}.created", marked, 1)
+        assert anna("GetParty", name=party_of(rosa)).account == second.name
+        marked.valid_to.year, marked.valid_to.month, marked.valid_to.day = 2020, 1, 31
+        tell(anna.tenant, f"{AFFILIATION}.updated", marked, 2)
+        assert anna("GetParty", name=party_of(rosa)).account == first.name
+
+    def test_what_is_known_of_an_address_is_told(self, anna, tell, rosa):
+        known = status("rosa@example.com", invalid=True)
+        tell(anna.tenant, f"{STATUS}.created", known, 1)
+        assert [email.invalid for email in anna("GetParty", name=party_of(rosa)).emails] == [True, False]
+        known.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{STATUS}.deleted", known, 2)
+        assert not any(email.invalid for email in anna("GetParty", name=party_of(rosa)).emails)
+
+
+class TestRights:
+    def test_follow_the_owner_of_the_contact(self, anna, tell):
+        bert = anna.colleague("marketing.parties.read:own")
+        his, other = contact("His", owner=bert.user), contact("Other", owner=anna.user)
+        for each in (his, other):
+            tell(anna.tenant, f"{CONTACT}.created", each, 1)
+        assert [party.name for party in bert("ListParties").parties] == [party_of(his)]
+        assert bert.refusal("GetParty", name=party_of(other)).code is StatusCode.NOT_FOUND
+
+    def test_another_tenant_sees_nothing(self, server, rosa):
+        assert server.caller().refusal("GetParty", name=party_of(rosa)).code is StatusCode.NOT_FOUND
