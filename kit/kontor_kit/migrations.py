@@ -7,7 +7,7 @@ one tenant by the policy of each table; the system role works, on the tables tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,14 +186,14 @@ def create_kit_tables() -> None:
     secure("change_pending", system="SELECT, DELETE")
 
 
-def create_search(table: str, *, owned: bool = True, teams: Sequence[str] = ("team",), reach: str = "") -> None:
+def create_search(table: str, *, owned: bool = True, reach: str = "") -> None:
     """Create the function `search_<table>` (text, owner, teams, size) -> (id, score), and the index it looks through.
 
     It runs as the owner: under row security the planner does not use a trigram index, because its operators might leak.
     It compares the tenant itself. First it takes what has every word as a part, and only where there is none, what is
     spelled alike. `owner` and `teams` narrow it down before it counts; what may be seen is decided by who calls it.
-    `teams` are the columns that hold a team whose people reach a record. `reach` narrows it down in SQL for a scope rule of
-    the resource's own: with `r` for the row, `$1` NULL for who reaches all, and `$2` NULL for who reaches no team's.
+    `reach` narrows it down in SQL for a scope rule of the resource's own: with `r` for the row, `$1` NULL for who reaches
+    all, and `$2` NULL for who reaches no team's.
     """
     op.create_index(
         f"{table}_search",
@@ -202,8 +202,7 @@ def create_search(table: str, *, owned: bool = True, teams: Sequence[str] = ("te
         postgresql_using="gin",
         postgresql_ops={"search_text": "gin_trgm_ops"},
     )
-    of_teams = "".join(f" OR r.{column} = ANY ($2)" for column in teams)
-    reach = reach or (f"($1 IS NULL OR r.owner = $1{of_teams})" if owned else "true")
+    reach = reach or ("($1 IS NULL OR r.owner = $1 OR r.team = ANY ($2))" if owned else "true")
     # The conditions stand inside of a string of the function.
     tenant = TENANT.replace("'", "''")
     op.execute(_SEARCH.replace("{table}", table).replace("{tenant}", tenant).replace("{reach}", reach))

@@ -13,6 +13,7 @@ depends_on = None
 
 KEY = sa.Text(collation="C")
 TIMES = ("create_time", "update_time")
+_TEAMS = "r.team = ANY ($2) OR r.partner_team = ANY ($2)"
 
 
 def upgrade() -> None:
@@ -73,7 +74,7 @@ def _partners() -> None:
         ["tenant_id", "next_level_date", "id"],
         postgresql_where=sa.text("next_level_date IS NOT NULL AND delete_time IS NULL"),
     )
-    migrations.create_search("partners", teams=("team", "partner_team"))
+    migrations.create_search("partners", reach=f"($1 IS NULL OR r.owner = $1 OR {_TEAMS})")
     _let_jobs_look("partners")
 
 
