@@ -21,6 +21,7 @@ from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_states.api import TicketStates
 from kontor_ticketing.tickets.api import Tickets
 from kontor_ticketing.tickets.table import tickets
+from kontor_ticketing.working_calendars.api import WorkingCalendars
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
 _OPERATIONS = operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"]
@@ -67,6 +68,7 @@ def _resources(shared: Shared) -> list[ResourceServicer]:
         PriorityMatrices(shared),
         Tickets(shared, states.standard),
         states,
+        WorkingCalendars(shared),
     ]
 
 

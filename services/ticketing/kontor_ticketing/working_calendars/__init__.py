@@ -1,0 +1,1 @@
+"""Working calendars: which hours of which days are worked."""
