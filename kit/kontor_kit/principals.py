@@ -53,12 +53,17 @@ class Principal:
         """Return how far `permission` reaches for this principal; None where it does not have it."""
         granted = self.permissions
         best = granted.get(permission)
-        service, collection, _ = permission.split(".")
-        for pattern in (f"{service}.{collection}.*", f"{service}.*", "*"):
+        for pattern in patterns(permission)[1:]:
             wider = granted.get(pattern)
             if wider is not None and (best is None or wider > best):
                 best = wider
         return best
+
+
+def patterns(permission: str) -> tuple[str, ...]:
+    """Return what stands for a permission: itself, and what ends with `*` and begins as it does, the narrowest first."""
+    service, collection, _ = permission.split(".")
+    return (permission, f"{service}.{collection}.*", f"{service}.*", "*")
 
 
 def _subject_id(subject: str) -> uuid.UUID:

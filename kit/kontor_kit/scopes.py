@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor_kit.errors import PermissionDenied
-from kontor_kit.principals import Principal, Scope
+from kontor_kit.principals import Principal, Scope, patterns
 
 SUBJECT = sa.bindparam("subject", type_=sa.Uuid)
 TEAMS = sa.bindparam("teams", type_=ARRAY(sa.Uuid))
+_GRANTS = sa.bindparam("grants", type_=ARRAY(sa.Text))
 
 
 class ScopeRule(Protocol):
@@ -33,7 +34,18 @@ class ScopeRule(Protocol):
 
 def parameters(principal: Principal) -> dict[str, Any]:
     """Return the values of the parameters that a scope's clause may use, and the tenant."""
-    return {"tenant": principal.tenant_id, "subject": principal.subject_id, "teams": list(principal.teams)}
+    return {
+        "tenant": principal.tenant_id,
+        "subject": principal.subject_id,
+        "teams": list(principal.teams),
+        "grants": [f"{permission}:{scope.name}" for permission, scope in principal.permissions.items()],
+    }
+
+
+def granted(permission: str, scope: Scope) -> sa.ColumnElement[bool]:
+    """Return the condition that the caller has another permission too, and was given it with this very scope."""
+    given = sa.literal([f"{pattern}:{scope.name}" for pattern in patterns(permission)], ARRAY(sa.Text))
+    return _GRANTS.overlap(given)
 
 
 class OwnerScope:
@@ -93,3 +105,34 @@ class ParentScope:
 
     def check(self, principal: Principal, scope: Scope, message: Any) -> None:
         """Allow everything: the parent is not known here."""
+
+
+class GuardedScope:
+    """Some records need one more permission to be seen: those for which `column` is `value`, with `permission`.
+
+    Everything else is as `rule` says, for either permission; the second one may reach less far than the first.
+    """
+
+    def __init__(self, rule: ScopeRule, column: str, value: Any, permission: str) -> None:
+        self._rule = rule
+        self._column = column
+        self._value = value
+        self._permission = permission
+
+    def clause(self, scope: Scope, table: sa.Table) -> sa.ColumnElement[bool] | None:
+        """Look at the second permission, and as far as it reaches, where the record needs it."""
+        ways = [table.c[self._column] != self._value]
+        for other in sorted(Scope, reverse=True):
+            reached = self._rule.clause(other, table)
+            way = granted(self._permission, other)
+            ways.append(way if reached is None else sa.and_(way, reached))
+        condition = self._rule.clause(scope, table)
+        return sa.or_(*ways) if condition is None else sa.and_(condition, sa.or_(*ways))
+
+    def check(self, principal: Principal, scope: Scope, message: Any) -> None:
+        """Refuse what its writer may not see afterwards, wherever it belongs."""
+        self._rule.check(principal, scope, message)
+        if getattr(message, self._column) == self._value and principal.scope(self._permission) is None:
+            raise PermissionDenied(
+                f"the permission {self._permission} is needed", metadata={"permission": self._permission}
+            )

@@ -309,6 +309,19 @@ class TestEveryMethod:
             assert re.fullmatch("[a-z][A-Za-z]*", verb)
 
 
+@pytest.mark.parametrize(("file", "service"), services(), ids=lambda each: each.name)
+def test_permissions_that_no_method_asks_for_are_its_own(
+    file: FileDescriptorProto, service: ServiceDescriptorProto
+) -> None:
+    own = {resource.collection for resource in all_resources() if resource.file.package == file.package}
+    for granted in service.options.Extensions[kontor_annotations.permissions]:
+        owner, collection, verb = granted.split(".")
+        assert owner == file.package.split(".")[1]
+        assert collection in own
+        assert re.fullmatch("[a-z][A-Za-z]*", verb)
+        assert granted not in {permission(method) for _, _, method in methods()}
+
+
 def test_routes_are_unique() -> None:
     routes = Counter(
         (http(method)[0], re.sub(r"\{[^}=]*", "{", http(method)[1])) for *_, method in methods() if http(method)[0]

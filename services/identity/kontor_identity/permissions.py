@@ -1,4 +1,4 @@
-"""The permissions that there are: those that methods of the contract ask for, and those of services of the platform."""
+"""The permissions that there are: those that services of the contract ask for, and those of services of the platform."""
 
 from collections.abc import Collection
 from importlib.resources import files
@@ -13,14 +13,12 @@ from kontor_identity.oauth.rules import EXCHANGE
 def known_permissions() -> frozenset[str]:
     """Read the contract of all services and return the permissions in it."""
     contract = FileDescriptorSet.FromString((files("kontor") / "descriptors.binpb").read_bytes())
-    # The generated type of the extension's key is too general for its container.
-    key: Any = annotations_pb2.permission
-    named: set[str] = {
-        method.options.Extensions[key]
-        for file in contract.file
-        for service in file.service
-        for method in service.method
-    }
+    # The generated types of the extensions' keys are too general for their containers.
+    asked: Any = annotations_pb2.permission
+    more: Any = annotations_pb2.permissions
+    services = [service for file in contract.file for service in file.service]
+    named: set[str] = {method.options.Extensions[asked] for service in services for method in service.method}
+    named.update(permission for service in services for permission in service.options.Extensions[more])
     # `public` and `authenticated` are words for what needs no permission.
     asked_for = {permission for permission in named if permission.count(".") == 2}
     return frozenset(asked_for | {f"{service}.changes.follow" for service in _telling(asked_for)} | {EXCHANGE})
