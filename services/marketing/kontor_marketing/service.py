@@ -20,6 +20,7 @@ from kontor_marketing.parties.api import Parties
 from kontor_marketing.subscriptions.api import Subscriptions
 from kontor_marketing.suppressions.api import Suppressions
 from kontor_marketing.tables import metadata
+from kontor_marketing.templates.api import Templates
 from kontor_marketing.topics.api import Topics
 
 _CHANGES = change_service_pb2.DESCRIPTOR.services_by_name["ChangeService"]
@@ -67,6 +68,7 @@ def _resources(shared: Shared) -> list[ResourceServicer]:
         Parties(shared, suppressions.suppress),
         Subscriptions(shared),
         suppressions,
+        Templates(shared),
         Topics(shared),
     ]
 
