@@ -16,7 +16,9 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_ticketing.articles.api import Articles
 from kontor_ticketing.priority_matrices.api import PriorityMatrices
+from kontor_ticketing.queues.api import Queues
 from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_states.api import TicketStates
 from kontor_ticketing.tickets.api import Tickets
@@ -65,7 +67,9 @@ def _shared(runtime: Runtime) -> Shared:
 def _resources(shared: Shared) -> list[ResourceServicer]:
     states = TicketStates(shared)
     return [
+        Articles(shared),
         PriorityMatrices(shared),
+        Queues(shared),
         Tickets(shared, states.standard),
         states,
         WorkingCalendars(shared),

@@ -1,0 +1,1 @@
+"""Queues: where tickets wait, and who gets which."""
