@@ -52,6 +52,7 @@ from kontor_sales.promotions.api import PromotionRedemptions, Promotions
 from kontor_sales.quotas.api import Quotas
 from kontor_sales.quotes.api import EXPIRE_QUOTES, DiscountPolicies, Quotes
 from kontor_sales.quotes.table import quotes
+from kontor_sales.recommendations import events as recommendation_events
 from kontor_sales.recommendations.api import Recommendations
 from kontor_sales.recommendations.learning import TRAIN as TRAIN_RECOMMENDATIONS
 from kontor_sales.tables import metadata
@@ -85,6 +86,7 @@ def _handlers() -> Handlers:
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
     calendar_events.declare(handlers)
     lead_events.declare(handlers)
+    recommendation_events.declare(handlers)
     visit_events.declare(handlers)
     return handlers
 

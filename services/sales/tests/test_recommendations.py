@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontor.contacts.v1.account_pb2 import Account
+from kontor.ticketing.v1.ticket_category_pb2 import TICKET_CATEGORY_OPEN, TICKET_CATEGORY_SOLVED
+from kontor.ticketing.v1.ticket_pb2 import Ticket
 from kontor_kit.operations.runner import Runner
 from kontor_kit.testing.telling import teller
 from kontor_sales.recommendations import rules, training
@@ -182,6 +184,22 @@ class TestRecommendations:
         anna("ReportAvailability", name=products["ink"], stock={"value": "0"})
         anna("UpdateProduct", product={"name": products["paper"], "state": "STATE_DISCONTINUED"})
         assert self.recommended(anna, three) == ([], {products["ink"]: 2, products["paper"]: 3})
+
+    def test_leaves_out_what_the_customer_complains_about(self, anna, products, trained, server):
+        one, two = trained["only"][:2]
+        ticket = Ticket(name=f"tickets/{uuid.uuid4()}", type=Ticket.TYPE_COMPLAINT, account=one)
+        with teller(server, service()) as tell:
+            tell(anna.tenant, "kontor.ticketing.v1.ticket.created", ticket)
+            assert self.recommended(anna, one) == ([], {products["ink"]: 4, products["paper"]: 4})
+            assert self.recommended(anna, two) == ([products["ink"], products["paper"]], {})
+            ticket.products.append(products["ink"])
+            tell(anna.tenant, "kontor.ticketing.v1.ticket.updated", ticket, version=3)
+            assert self.recommended(anna, one) == ([products["paper"]], {products["ink"]: 4})
+            ticket.category = TICKET_CATEGORY_SOLVED
+            tell(anna.tenant, "kontor.ticketing.v1.ticket.solved", ticket, version=5)
+            ticket.category = TICKET_CATEGORY_OPEN
+            tell(anna.tenant, "kontor.ticketing.v1.ticket.updated", ticket, version=4)
+        assert self.recommended(anna, one) == ([products["ink"], products["paper"]], {})
 
     def test_refuses_on_thin_data(self, anna, products):
         deals(anna, products, [(account(), ("ink",))])

@@ -1,8 +1,8 @@
 """The gRPC service of recommendations.
 
 What a customer has is known to the service as a whole, whoever sold it: nobody is offered what they have. Of deals only
-those are named that the caller may see. Complaints belong to a service for tickets, which does not exist yet: what it
-tells of open ones will leave products out here as refusals do.
+those are named that the caller may see. Nobody is offered what they complain about, and nothing where a complaint names
+no product.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ _REFUSED: Final = Statement(
         _LINES + "o.state = 3 AND o.close_time >= :since UNION SELECT product FROM declined_products"  # noqa: S608  # constants
         " WHERE tenant_id = :tenant AND account = :account AND decline_time >= :since"
     ).bindparams(*_GIVEN, sa.bindparam("since", type_=sa.DateTime(timezone=True)))
+)
+_COMPLAINTS: Final = Statement(
+    sa.text("SELECT products FROM complaints WHERE tenant_id = :tenant AND account = :account AND open").bindparams(
+        *_GIVEN
+    )
 )
 _IDS = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
 _RULES: Final = Statement(
@@ -141,16 +146,20 @@ class Recommendations(ResourceServicer):
             "account": account,
             "since": dt.datetime.now(dt.UTC) - dt.timedelta(days=days),
         }
-        owned, refused = (
-            {row[0] for row in rows} for rows in tx.run_all([(_OWNED, parameters), (_REFUSED, parameters)])
-        )
+        statements = (_OWNED, _REFUSED, _COMPLAINTS)
+        has, declined, complaints = tx.run_all([(statement, parameters) for statement in statements])
+        owned = {row[0] for row in has}
         for place, name in enumerate(request.products):
             owned.add(parse_name(name, PRODUCT.pattern, f"products[{place}]"))
         rows = tx.run(_RULES, {"tenant": tx.tenant_id, "ids": list(owned)})
         found = rules.recommend((Rule(*row) for row in rows), owned)
         size = pages.page_size(request.page_size, default=10, maximum=100)
         response: Any = call.method.output()
-        why_not = self._why_not(tx, [rule.consequent for rule in found], refused)
+        against = dict.fromkeys((row[0] for row in declined), _Reason.REASON_DECLINED)
+        for (products,) in complaints:
+            about = products or [rule.consequent for rule in found]
+            against |= dict.fromkeys(about, _Reason.REASON_COMPLAINT)
+        why_not = self._why_not(tx, [rule.consequent for rule in found], against)
         for rule in found:
             product = f"products/{rule.consequent}"
             if reason := why_not.get(rule.consequent):
@@ -203,13 +212,15 @@ class Recommendations(ResourceServicer):
             raise InvalidArgument(*violations)
         return parse_name(name, _ACCOUNT.pattern, "account")
 
-    def _why_not(self, tx: Transaction, ids: Sequence[uuid.UUID], refused: set[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+    @staticmethod
+    def _why_not(
+        tx: Transaction, ids: Sequence[uuid.UUID], against: Mapping[uuid.UUID, int]
+    ) -> Mapping[uuid.UUID, int]:
         """Return why products are not recommended; nothing for those that are."""
         found: dict[uuid.UUID, int] = dict.fromkeys(ids, _Reason.REASON_DISCONTINUED)
         for id, discontinued, out_of_stock in tx.run(_PRODUCTS, {"tenant": tx.tenant_id, "ids": list(ids)}):
             if not discontinued:
-                declined = _Reason.REASON_DECLINED if id in refused else 0
-                found[id] = declined or (_Reason.REASON_OUT_OF_STOCK if out_of_stock else 0)
+                found[id] = against.get(id, _Reason.REASON_OUT_OF_STOCK if out_of_stock else 0)
         return found
 
 

@@ -1,4 +1,4 @@
-"""The tables that recommendations are made of: learned rules, baskets, refusals, and what accounts are like."""
+"""The tables that recommendations are made of: learned rules, baskets, refusals and complaints."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -35,4 +35,17 @@ declined_products = sa.Table(
     sa.Column("account", sa.Uuid, primary_key=True),
     sa.Column("product", sa.Uuid, primary_key=True),
     sa.Column("decline_time", sa.DateTime(timezone=True), nullable=False),
+)
+
+# What ticketing told last of each ticket; without products a complaint is about everything.
+complaints = sa.Table(
+    "complaints",
+    metadata,
+    sa.Column("tenant_id", sa.Uuid, primary_key=True),
+    sa.Column("ticket", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("account", sa.Uuid),
+    sa.Column("products", ARRAY(sa.Uuid), nullable=False),
+    sa.Column("open", sa.Boolean, nullable=False),
+    sa.Index("complaints_account", "tenant_id", "account", postgresql_where=sa.text("open")),
 )
