@@ -23,10 +23,10 @@ class Teller:
     def __init__(self, running: Running, inbox: Inbox, worker: Worker) -> None:
         self._running, self._inbox, self._worker = running, inbox, worker
 
-    def __call__(self, tenant: uuid.UUID, event_type: str, record: Any, version: int = 2) -> None:
-        """Tell of one event; raises AssertionError with what went wrong in a handler."""
-        now = dt.datetime.now(dt.UTC)
-        event = Event(uuid7(), tenant, event_type, record.name, version, now, record.SerializeToString())
+    def __call__(self, tenant: uuid.UUID, event_type: str, record: Any, version: int = 2, **more: Any) -> None:
+        """Tell of one event, with `more` of its fields; raises AssertionError with what went wrong in a handler."""
+        fields = {"time": dt.datetime.now(dt.UTC), "data": record.SerializeToString(), **more}
+        event = Event(uuid7(), tenant, event_type, record.name, version, **fields)
         self._inbox.receive([event])
         while self._worker.work_once():
             pass

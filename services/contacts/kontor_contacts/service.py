@@ -13,6 +13,8 @@ from kontor_contacts.contacts.table import contacts
 from kontor_contacts.custom_field_definitions.api import CustomFieldDefinitions
 from kontor_contacts.saved_views.api import SavedViews
 from kontor_contacts.tables import metadata
+from kontor_contacts.timeline import events as timeline_events
+from kontor_contacts.timeline.api import Timelines
 from kontor_kit import handing_over
 from kontor_kit.calls import Servicer
 from kontor_kit.changes.reader import ChangeLog
@@ -44,6 +46,7 @@ def service() -> Service:
 def _handlers() -> Handlers:
     handlers = Handlers()
     handing_over.declare(handlers, user_pb2.User, [accounts, contacts])
+    timeline_events.declare(handlers)
     return handlers
 
 
@@ -75,4 +78,4 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     ]
     log = ChangeLog(metadata, "contacts.kontor", resources)
     changes = ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system)
-    return [*resources, changes, OperationServicer(_OPERATIONS, shared)]
+    return [*resources, Timelines(shared), changes, OperationServicer(_OPERATIONS, shared)]
