@@ -60,6 +60,12 @@ class StepWork:
             self._tx = self._stack.enter_context(self.work.write())
         return self._tx
 
+    @property
+    def failure(self) -> status_pb2.Status | None:
+        """Why the saga turned around; None where it did not, or was cancelled."""
+        error = _State(**self.work.checkpoint).error
+        return status_pb2.Status.FromString(base64.b64decode(error)) if error else None
+
     def call(self, method: MethodDescriptor, request: Message) -> Any:
         """Call a method of another service on behalf of who started the saga, and return the answer.
 

@@ -186,6 +186,14 @@ class TestOutcomes:
         assert results == {"s0": {"by": "do 0"}}
         assert request_id.endswith("/look")
 
+    def test_what_undoes_a_step_knows_why(self, finish):
+        seen = []
+        steps = [
+            Step("look", lambda given: seen.append(given.failure), lambda given: seen.append(given.failure.message))
+        ]
+        assert finish(saga_of([*steps, *World().steps([["refuse"]])])) == FAILED
+        assert seen == [None, "no"]
+
     def test_two_steps_of_one_name_are_refused(self):
         with pytest.raises(ValueError, match="one name"):
             saga_of([*World().steps([()]), *World().steps([()])])
@@ -218,6 +226,12 @@ class TestCancel:
         steps[1] = Step("s1", lambda given: self.cancel(rows, given.work.id), world.act("undo 1"))
         assert finish(saga_of(steps)) == CANCELLED
         assert world.calls == ["do 0", "undo 1", "undo 0"]
+
+    def test_is_no_failure(self, finish, rows):
+        seen = []
+        step = Step("look", lambda given: self.cancel(rows, given.work.id), lambda given: seen.append(given.failure))
+        assert finish(saga_of([step, *World().steps([()])])) == CANCELLED
+        assert seen == [None]
 
     def test_is_too_late_past_the_point_of_no_return(self, finish, rows):
         world = World()
