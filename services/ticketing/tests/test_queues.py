@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from fractions import Fraction
 
 import pytest
@@ -38,7 +37,7 @@ class TestStored:
 
     def test_is_manual_and_opens_tickets_again_where_nothing_else_is_said(self, anna):
         created = anna("CreateQueue", queue={"display_name": "Any"})
-        assert (created.assignment, created.reopen_policy) == (rules.MANUAL, rules.ALLOWED)
+        assert (created.assignment, created.reopen_policy) == (rules.MANUAL, rules.REOPEN_ALLOWED)
 
     def test_is_called_like_no_other(self, anna):
         anna("CreateQueue", queue={"display_name": "Sales"})
@@ -71,27 +70,6 @@ class TestStored:
         peer.absent.add(gone := user())
         refusal = anna.refusal("CreateQueue", queue={"display_name": "Q", "members": [{"user": gone}]})
         assert [*refusal.violations] == ["queue.members[0].user"]
-
-
-SOLVED = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-
-
-class TestReopening:
-    @pytest.mark.parametrize(
-        ("policy", "days", "after", "allowed"),
-        [
-            pytest.param(rules.ALLOWED, 0, 1000, True, id="always"),
-            pytest.param(rules.FOLLOW_UP, 0, 0, False, id="never"),
-            pytest.param(rules.WITHIN_DAYS, 14, 14, True, id="on-the-last-day"),
-            pytest.param(rules.WITHIN_DAYS, 14, 15, False, id="too-late"),
-        ],
-    )
-    def test_follows_the_policy(self, policy, days, after, allowed):
-        queue = queue_pb2.Queue(reopen_policy=policy, reopen_days=days)
-        assert rules.can_reopen(queue, SOLVED, SOLVED + dt.timedelta(days=after)) is allowed
-
-    def test_is_allowed_where_there_is_no_queue(self):
-        assert rules.can_reopen(None, SOLVED, SOLVED + dt.timedelta(days=9999))
 
 
 class TestSkills:

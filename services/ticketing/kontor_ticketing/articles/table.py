@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -10,9 +10,13 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from kontor.ticketing.v1 import article_pb2
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.resource import STANDARD_EVENTS, Resource
+from kontor_kit.scopes import granted
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 from kontor_ticketing.articles.rules import DRAFT, PUBLIC, PUBLISHED
 from kontor_ticketing.tables import metadata
+
+WRITE: Final = "ticketing.articles.update"
+"""The permission of those who see drafts."""
 
 articles = resource_table(
     "articles",
@@ -73,17 +77,16 @@ article_words = sa.Table(
 class ReaderScope:
     """Articles belong to the tenant as a whole, and a scope says what kind of reader somebody is.
 
-    `all` are those who change articles, `team` the company's own people, who see no drafts, and `own` customers, who see
-    what is published for them.
+    `own` are customers, who see what is published for them, others the company's own people, who see no drafts. Who may
+    change articles sees all of them.
     """
 
     def clause(self, scope: Scope, table: sa.Table) -> sa.ColumnElement[bool] | None:
         """Compare `state` and `visibility`."""
-        if scope is Scope.ALL:
-            return None
-        if scope is Scope.TEAM:
-            return table.c.state != DRAFT
-        return sa.and_(table.c.state == PUBLISHED, table.c.visibility == PUBLIC)
+        seen = table.c.state != DRAFT
+        if scope is Scope.OWN:
+            seen = sa.and_(table.c.state == PUBLISHED, table.c.visibility == PUBLIC)
+        return sa.or_(seen, *(granted(WRITE, given) for given in Scope))
 
     def check(self, principal: Principal, scope: Scope, message: Any) -> None:
         """Allow everything: who may write may write any."""

@@ -1,8 +1,7 @@
-"""What a queue must be like, whom it gives a ticket, and whether a solved one is opened again."""
+"""What a queue must be like, and whom it gives a ticket."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,7 +13,7 @@ from kontor_kit.folding import fold
 
 MANUAL, LEAST_LOADED, ROUND_ROBIN = range(1, 4)
 """As Queue.Assignment."""
-ALLOWED, FOLLOW_UP, WITHIN_DAYS = range(1, 4)
+REOPEN_ALLOWED, REOPEN_FOLLOW_UP, REOPEN_WITHIN_DAYS = range(1, 4)
 """As Queue.ReopenPolicy."""
 _NO_SKILLS: Final[frozenset[str]] = frozenset()
 
@@ -26,7 +25,7 @@ def normalise(queue: Any) -> list[Violation]:
     if not queue.display_name:
         violations.append(Violation("display_name", "must not be blank"))
     queue.assignment = queue.assignment or MANUAL
-    queue.reopen_policy = queue.reopen_policy or ALLOWED
+    queue.reopen_policy = queue.reopen_policy or REOPEN_ALLOWED
     seen: set[str] = set()
     for place, member in enumerate(queue.members):
         if member.user in seen:
@@ -39,16 +38,9 @@ def normalise(queue: Any) -> list[Violation]:
             violations.append(Violation(f"{path}.skill", "must not be blank"))
         language = normal_forms.normalise_field(rule, "language_code", normal_forms.language, f"{path}.language_code")
         violations += language
-    if (queue.reopen_policy == WITHIN_DAYS) != bool(queue.reopen_days):
+    if (queue.reopen_policy == REOPEN_WITHIN_DAYS) != bool(queue.reopen_days):
         violations.append(Violation("reopen_days", "is needed for REOPEN_POLICY_WITHIN_DAYS, and for nothing else"))
     return violations
-
-
-def can_reopen(queue: Any | None, solved: dt.datetime, now: dt.datetime) -> bool:
-    """Whether a ticket that was solved at `solved` is opened again, or a new one made; any is that has no queue."""
-    if queue is None or queue.reopen_policy == ALLOWED:
-        return True
-    return queue.reopen_policy == WITHIN_DAYS and now - solved <= dt.timedelta(days=queue.reopen_days)
 
 
 def needed_skills(queue: Any, ticket: Any) -> frozenset[str]:
