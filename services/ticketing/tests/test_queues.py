@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from fractions import Fraction
 
 import pytest
@@ -70,6 +71,27 @@ class TestStored:
         peer.absent.add(gone := user())
         refusal = anna.refusal("CreateQueue", queue={"display_name": "Q", "members": [{"user": gone}]})
         assert [*refusal.violations] == ["queue.members[0].user"]
+
+
+SOLVED = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+class TestReopening:
+    @pytest.mark.parametrize(
+        ("policy", "days", "after", "allowed"),
+        [
+            pytest.param(rules.REOPEN_ALLOWED, 0, 1000, True, id="always"),
+            pytest.param(rules.REOPEN_FOLLOW_UP, 0, 0, False, id="never"),
+            pytest.param(rules.REOPEN_WITHIN_DAYS, 14, 14, True, id="on-the-last-day"),
+            pytest.param(rules.REOPEN_WITHIN_DAYS, 14, 15, False, id="too-late"),
+        ],
+    )
+    def test_follows_the_policy(self, policy, days, after, allowed):
+        queue = queue_pb2.Queue(reopen_policy=policy, reopen_days=days)
+        assert rules.can_reopen(queue, SOLVED, SOLVED + dt.timedelta(days=after)) is allowed
+
+    def test_is_allowed_where_there_is_no_queue(self):
+        assert rules.can_reopen(None, SOLVED, SOLVED + dt.timedelta(days=9999))
 
 
 class TestSkills:

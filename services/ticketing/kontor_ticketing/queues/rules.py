@@ -1,7 +1,8 @@
-"""What a queue must be like, and whom it gives a ticket."""
+"""What a queue must be like, whom it gives a ticket, and whether a solved one is opened again."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -41,6 +42,13 @@ def normalise(queue: Any) -> list[Violation]:
     if (queue.reopen_policy == REOPEN_WITHIN_DAYS) != bool(queue.reopen_days):
         violations.append(Violation("reopen_days", "is needed for REOPEN_POLICY_WITHIN_DAYS, and for nothing else"))
     return violations
+
+
+def can_reopen(queue: Any | None, solved: dt.datetime, now: dt.datetime) -> bool:
+    """Whether a ticket that was solved at `solved` is opened again, or a new one made; any is that has no queue."""
+    if queue is None or queue.reopen_policy == REOPEN_ALLOWED:
+        return True
+    return queue.reopen_policy == REOPEN_WITHIN_DAYS and now - solved <= dt.timedelta(days=queue.reopen_days)
 
 
 def needed_skills(queue: Any, ticket: Any) -> frozenset[str]:
