@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from kontor_marketing.parties.gate_facts import facts
+from kontor_marketing.parties.table import facts
 from kontor_marketing.subscriptions.rules import OPTED_IN
 from kontor_marketing.suppressions.rules import ALL, EMAIL, PHONE, UNSUBSCRIBED
 from services.marketing.tests.marketing import CONTACT, STATUS, contact, party_id, party_of, status

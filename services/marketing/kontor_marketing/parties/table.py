@@ -1,11 +1,23 @@
-"""The resource and the tables of parties, and of what they are made of beside the contact itself."""
+"""The resource and the tables of parties, what they are made of beside the contact, and what the gate asks of them.
+
+found = facts(tx, party_ids, topic_id)
+found[id].consent, found[id].suppression_of(address), found[id].emails, found[id].open_complaints
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.marketing.v1 import party_pb2
+from kontor_kit.db import Statement, Transaction
+from kontor_kit.filter_sql import TENANT
+from kontor_kit.ids import format_name
 from kontor_kit.resource import Resource
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
+from kontor_marketing.parties.rules import Consent, Email, PartyFacts, Suppressed, address_key
 from kontor_marketing.tables import metadata
 
 parties = resource_table(
@@ -119,3 +131,80 @@ known_complaints = sa.Table(
     sa.Index("known_complaints_contact", "tenant_id", "contact", postgresql_where=sa.text("open")),
     sa.Index("known_complaints_account", "tenant_id", "account", postgresql_where=sa.text("open")),
 )
+
+_TEXTS: Final = (
+    "display_name",
+    "salutation",
+    "honorific",
+    "given_name",
+    "family_name",
+    "language_code",
+    "country",
+    "account_display_name",
+)
+_IDS: Final = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
+_PARTIES: Final = Statement(
+    sa.text(
+        f"SELECT p.id, p.delete_time IS NULL, {', '.join(f'p.{name}' for name in _TEXTS)}, p.account, p.emails,"  # noqa: S608
+        " p.open_complaints, s.id, s.version, s.state, s.legal_basis, s.source, s.state_time, s.evidence"
+        " FROM parties p LEFT JOIN subscriptions s ON s.tenant_id = p.tenant_id AND s.party = p.id"
+        "  AND s.topic = :topic AND s.delete_time IS NULL"
+        " WHERE p.tenant_id = :tenant AND p.id = ANY (:ids)"  # constants
+    ).bindparams(TENANT, _IDS, sa.bindparam("topic", type_=sa.Uuid))
+)
+_HOLDS: Final = "s.tenant_id = :tenant AND s.channel IN (1, 4) AND s.start_time <= now() AND (s.end_time IS NULL OR s.end_time > now())"
+_COLUMNS: Final = "s.id, s.reason, s.start_time, s.address"
+_SUPPRESSIONS: Final = Statement(
+    sa.text(
+        f"SELECT s.party, {_COLUMNS}, true FROM suppressions s WHERE s.party = ANY (:ids) AND {_HOLDS}"  # noqa: S608
+        f" UNION ALL SELECT a.party, {_COLUMNS}, false FROM party_addresses a"
+        f" JOIN suppressions s ON {_HOLDS} AND s.address = a.address AND s.party IS DISTINCT FROM a.party"
+        " WHERE a.tenant_id = :tenant AND a.party = ANY (:ids)"  # constants
+    ).bindparams(TENANT, _IDS)
+)
+_STATUSES: Final = Statement(
+    sa.text(
+        "SELECT k.address, k.invalid, k.opted_out FROM party_addresses a"
+        " JOIN known_statuses k ON k.tenant_id = a.tenant_id AND k.address = a.address AND k.live"
+        " WHERE a.tenant_id = :tenant AND a.party = ANY (:ids)"
+    ).bindparams(TENANT, _IDS)
+)
+
+
+def facts(tx: Transaction, ids: Sequence[uuid.UUID], topic: uuid.UUID) -> dict[uuid.UUID, PartyFacts]:
+    """Return what is known of parties as of now, by id; those that do not exist are left out. One round trip."""
+    given = {"tenant": tx.tenant_id, "ids": list(ids)}
+    parties, held, marks = tx.run_all(
+        [(_PARTIES, {**given, "topic": topic}), (_SUPPRESSIONS, given), (_STATUSES, given)]
+    )
+    status = {address: (invalid, opted_out) for address, invalid, opted_out in marks}
+    suppressed: dict[uuid.UUID, list[Suppressed]] = {}
+    for party, id, reason, start, address, of_party in held:
+        one = Suppressed(format_name("suppressions", id), reason, start, address or "", of_party)
+        suppressed.setdefault(party, []).append(one)
+    return {row[0]: _facts(row, status, tuple(suppressed.get(row[0], ()))) for row in parties}
+
+
+def _facts(row: Any, status: dict[str, tuple[bool, bool]], held: tuple[Suppressed, ...]) -> PartyFacts:
+    id, live, *rest = row
+    texts, (account, emails, complaints, *said) = rest[: len(_TEXTS)], rest[len(_TEXTS) :]
+    return PartyFacts(
+        id=id,
+        live=live,
+        **{name: text or "" for name, text in zip(_TEXTS, texts, strict=True)},
+        account=format_name("accounts", account) if account else "",
+        emails=tuple(_email(each["address"], status) for each in emails or ()),
+        open_complaints=complaints,
+        consent=_consent(said) if said[0] is not None else None,
+        suppressions=held,
+    )
+
+
+def _email(address: str, status: dict[str, tuple[bool, bool]]) -> Email:
+    key = address_key(address)
+    return Email(address, key, *status.get(key, (False, False)))
+
+
+def _consent(said: Sequence[Any]) -> Consent:
+    id, version, state, basis, source, time, evidence = said
+    return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence or {})
