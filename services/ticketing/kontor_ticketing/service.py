@@ -19,6 +19,7 @@ from kontor_kit.shared import Shared
 from kontor_ticketing.articles.api import Articles
 from kontor_ticketing.priority_matrices.api import PriorityMatrices
 from kontor_ticketing.queues.api import Queues
+from kontor_ticketing.sla_policies.api import SlaPolicies
 from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_states.api import TicketStates
 from kontor_ticketing.tickets.api import Tickets
@@ -66,13 +67,15 @@ def _shared(runtime: Runtime) -> Shared:
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
     states = TicketStates(shared)
+    policies = SlaPolicies(shared)
     return [
         Articles(shared),
         PriorityMatrices(shared),
         Queues(shared),
         Tickets(shared, states.standard),
         states,
-        WorkingCalendars(shared),
+        policies,
+        WorkingCalendars(shared, policies.follow_calendar),
     ]
 
 

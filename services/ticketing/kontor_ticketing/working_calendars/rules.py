@@ -8,7 +8,7 @@ What is counted is time that passes: a night in which clocks are put forward is 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -260,6 +260,12 @@ def normalise(calendar: Any) -> list[Violation]:
     if not violations and not calendar.slots and not any(exception.hours for exception in calendar.exceptions):
         violations.append(Violation("slots", "must not be empty: nothing would ever be worked"))
     return violations
+
+
+def worked(calendar: Any) -> tuple[Any, ...]:
+    """Return what decides about the working time of a calendar's message, and what it is called: to be compared."""
+    fields = ("display_name", "time_zone", "slots", "country_code", "subdivision", "exceptions")
+    return tuple(list(value) if isinstance(value := getattr(calendar, name), Iterable) else value for name in fields)
 
 
 def _check_day(day: tuple[int, int, int], path: str) -> list[Violation]:
