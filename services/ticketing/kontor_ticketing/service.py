@@ -21,6 +21,7 @@ from kontor_ticketing.priority_matrices.api import PriorityMatrices
 from kontor_ticketing.queues.api import Queues
 from kontor_ticketing.sla_policies.api import SlaPolicies
 from kontor_ticketing.tables import metadata
+from kontor_ticketing.ticket_entries.api import TicketEntries
 from kontor_ticketing.ticket_states.api import TicketStates
 from kontor_ticketing.tickets.api import Tickets
 from kontor_ticketing.tickets.table import tickets
@@ -67,12 +68,16 @@ def _shared(runtime: Runtime) -> Shared:
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
     states = TicketStates(shared)
+    all_tickets = Tickets(shared, states.standard)
+    entries = TicketEntries(shared, all_tickets.receive)
+    all_tickets.take_along(entries.move)
     policies = SlaPolicies(shared)
     return [
         Articles(shared),
         PriorityMatrices(shared),
         Queues(shared),
-        Tickets(shared, states.standard),
+        entries,
+        all_tickets,
         states,
         policies,
         WorkingCalendars(shared, policies.follow_calendar),

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _ticket_states()
     _priority_matrices()
     _tickets()
+    _ticket_entries()
 
 
 def _ticket_states() -> None:
@@ -91,6 +92,22 @@ def _tickets() -> None:
     migrations.secure("ticket_numbers")
 
 
+def _ticket_entries() -> None:
+    migrations.create_resource(
+        "ticket_entries",
+        sa.Column("ticket", sa.Uuid, nullable=False),
+        sa.Column("visibility", sa.SmallInteger, nullable=False),
+        sa.Column("direction", sa.SmallInteger, nullable=False),
+        sa.Column("body", sa.Text),
+        sa.Column("contact", sa.Uuid),
+        sa.Column("author", KEY, nullable=False),
+        sa.Column("redact_time", MOMENT),
+        _refers("ticket_entries", "ticket", "tickets"),
+        owned=False,
+    )
+    migrations.create_indexes("ticket_entries", "ticket", "visibility", "direction", "contact", "author", *TIMES)
+
+
 def _named() -> list[sa.Column[Any]]:
     return [
         sa.Column("display_name", sa.Text, nullable=False),
@@ -107,5 +124,5 @@ def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 def downgrade() -> None:
     """Drop them."""
     op.execute("DROP FUNCTION search_tickets")
-    for table in ("ticket_numbers", "tickets", "priority_matrices", "ticket_states"):
+    for table in ("ticket_entries", "ticket_numbers", "tickets", "priority_matrices", "ticket_states"):
         op.drop_table(table)

@@ -10,18 +10,27 @@ import sqlalchemy as sa
 from kontor.ticketing.v1 import ticket_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
+from kontor_kit.checks import at
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.principals import Scope
+from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, is_live
+from kontor_kit.store import Locked, Store, is_live
+from kontor_ticketing.articles.table import ARTICLE
 from kontor_ticketing.priority_matrices.table import PRIORITY_MATRIX, priority_matrices
-from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, SOLVED
+from kontor_ticketing.queues.rules import can_reopen
+from kontor_ticketing.queues.table import QUEUE
+from kontor_ticketing.ticket_entries import rules as entries
+from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, OPEN, SOLVED
 from kontor_ticketing.ticket_states.table import TICKET_STATE, ticket_states
 from kontor_ticketing.tickets import rules
 from kontor_ticketing.tickets.table import TICKET
 
+Move = Callable[[Transaction, Call, str, str], None]
+"""Moves what belongs to the first ticket to the second."""
 StandardState = Callable[[Transaction, Call, int], str]
 """Returns the name of the state for tickets that come into a category."""
 
@@ -53,6 +62,9 @@ class Tickets(ResourceServicer):
     def __init__(self, shared: Shared, standard_state: StandardState) -> None:
         super().__init__(shared)
         self._standard_state = standard_state
+        self._moving: list[Move] = []
+        self._articles = Store(ARTICLE)
+        self._queues = Store(QUEUE)
         # What one transaction looked up, so that the rows of a batch ask for it once.
         self._looked_up: WeakKeyDictionary[Transaction, dict[str, Any]] = WeakKeyDictionary()
 
@@ -67,6 +79,8 @@ class Tickets(ResourceServicer):
             after.number = f"T{tx.run(_NUMBER, {'tenant': tx.tenant_id})[0][0]:06d}"
         if violations := rules.normalise(after):
             raise InvalidArgument(*violations)
+        if after.queue and (before is None or before.queue != after.queue):
+            self.referred(tx, call, self._queues, after.queue, "queue")
         category = self._category(tx, call, before, after)
         if not after.priority_override_reason:
             asked = (before.impact, before.urgency) if before is not None else None
@@ -87,15 +101,31 @@ class Tickets(ResourceServicer):
 
     def solve_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Solve a ticket."""
+        if request.article:
+            self.referred(tx, call, self._articles, request.article, "article")
 
         def solve(after: Any) -> str:
             if after.category not in LIVE:
                 raise FailedPrecondition("the ticket is solved or closed", reason="TICKET_NOT_OPEN")
-            after.solution = request.solution
+            after.solution, after.article = request.solution, request.article
             self._go(tx, call, after, SOLVED, request.state)
             return "solved"
 
         return self._change(request, call, tx, solve)
+
+    def reopen_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Open a ticket again, or make one that takes its place."""
+        locked = self.lock(tx, call, request.name)
+        self.check_etag(call, locked, request.etag)
+        if locked.message.merged_into:
+            raise FailedPrecondition(
+                f"the ticket was merged into {locked.message.merged_into}",
+                reason="TICKET_MERGED",
+                metadata={"ticket": locked.message.merged_into},
+            )
+        if locked.message.category in LIVE:
+            raise FailedPrecondition("the ticket is not solved", reason="TICKET_OPEN")
+        return self.shown(tx, call, self._go_on(tx, call, locked, _copy(locked.message)))
 
     def close_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Close a ticket."""
@@ -105,6 +135,27 @@ class Tickets(ResourceServicer):
             return "closed"
 
         return self._change(request, call, tx, close)
+
+    def merge_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Close a ticket in favour of another one."""
+        if request.into == request.name:
+            raise InvalidArgument(("into", "must be another ticket"))
+        fields = {request.name: "name", request.into: "into"}
+        # In one order, whoever merges what into what.
+        locked = {name: self.lock(tx, call, name, fields[name]) for name in sorted(fields)}
+        self.check_etag(call, locked[request.name], request.etag)
+        target = locked[request.into].message
+        if target.category == CLOSED:
+            raise FailedPrecondition(f"{target.name} is closed", reason="TICKET_CLOSED")
+        after = _copy(locked[request.name].message)
+        if not rules.belong_together(after, target):
+            raise FailedPrecondition("the tickets are of different accounts", reason="DIFFERENT_ACCOUNTS")
+        after.merged_into = target.name
+        self._go(tx, call, after, CLOSED)
+        merged = self.save(tx, call, locked[request.name], after, "merged")
+        for move in self._moving:
+            move(tx, call, merged.name, target.name)
+        return self.shown(tx, call, merged)
 
     def override_ticket_priority(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Give a ticket another priority."""
@@ -126,14 +177,68 @@ class Tickets(ResourceServicer):
 
         return self._change(request, call, tx, clear)
 
+    # For others of the service.
+
+    def take_along(self, move: Move) -> None:
+        """Have something of a ticket moved when it is merged into another one."""
+        self._moving.append(move)
+
+    def receive(self, tx: Transaction, call: Call, entry: Any, state: str) -> Any:
+        """Let a ticket go where a new entry leads, and into `state` where that is said; return the entry's ticket.
+
+        That is another one than the entry names where the requester goes on with what does not open again.
+        """
+        known = self.referred(tx, call, self.store, entry.ticket, "ticket_entry.ticket")
+        # To see a ticket is not enough: who adds to it changes it.
+        TICKET.scope.check(principal_of(call), self.scope(call), known)
+        if state:
+            TICKET.scope.check(principal_of(call), self.scope(call, "ticketing.tickets.update"), known)
+        locked = self._lock_own(tx, call, entry.ticket)
+        from_requester, public = entry.direction == entries.FROM_REQUESTER, entry.visibility == entries.PUBLIC
+        while from_requester and locked.message.merged_into:
+            locked = self._lock_own(tx, call, locked.message.merged_into)
+        after = _copy(locked.message)
+        if after.category == CLOSED and not from_requester:
+            if public or state:
+                raise FailedPrecondition("the ticket is closed, and stays as it is", reason="TICKET_CLOSED")
+            return after
+        if public and not from_requester and not after.HasField("first_answer_time"):
+            after.first_answer_time.FromDatetime(dt.datetime.now(dt.UTC))
+        category = rules.after_entry(after.category, from_requester=from_requester, public=public)
+        if after.category not in LIVE and category in LIVE:
+            return self._go_on(tx, call, locked, after)
+        if state:
+            after.state = state
+            if after.category in LIVE and self._state(tx, state).category == SOLVED:
+                after.category = SOLVED
+        elif category != after.category:
+            self._go(tx, call, after, category)
+        return self.save(tx, call, locked, after, "updated")
+
     # Parts.
+
+    def _lock_own(self, tx: Transaction, call: Call, name: str) -> Locked:
+        """Lock a ticket for what follows from something else, whoever reaches it."""
+        return self.lock(tx, self.own_call(tx, call.trace), name)
+
+    def _go_on(self, tx: Transaction, call: Call, locked: Locked, after: Any) -> Any:
+        """Open a ticket that is solved or closed again, or store one that takes its place; return what goes on."""
+        if after.category == SOLVED:
+            everything = self.reach(self.own_call(tx, call.trace))
+            id = parse_name(after.queue, QUEUE.pattern, "queue") if after.queue else None
+            queue = self._queues.get_one(tx, everything, id) if id else None
+            if can_reopen(queue, after.solved_time.ToDatetime(dt.UTC), dt.datetime.now(dt.UTC)):
+                self._go(tx, call, after, OPEN)
+                return self.save(tx, call, locked, after, "updated")
+        with at("ticket"):
+            # The queue's rules want it, whoever asks.
+            return self.new(tx, call, rules.follow_up(locked.message), scope=Scope.ALL)
 
     def _change(self, request: Any, call: Call, tx: Transaction, change: Callable[[Any], str]) -> Any:
         """Change a ticket; `change` returns the event."""
         locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
-        after = type(locked.message)()
-        after.CopyFrom(locked.message)
+        after = _copy(locked.message)
         event = change(after)
         return self.shown(tx, call, self.save(tx, call, locked, after, event))
 
@@ -179,3 +284,9 @@ class Tickets(ResourceServicer):
             rows = tx.run(_MATRIX, {"tenant": tx.tenant_id})
             known["cells"] = PRIORITY_MATRIX.codec.loader()(rows[0]).cells if rows else ()
         return known["cells"]
+
+
+def _copy(ticket: Any) -> Any:
+    copy = type(ticket)()
+    copy.CopyFrom(ticket)
+    return copy

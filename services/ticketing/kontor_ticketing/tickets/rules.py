@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kontor_kit import normal_forms
 from kontor_kit.errors import Violation
-from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, SOLVED
+from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, OPEN, PENDING, SOLVED
 
 TYPE_QUESTION: Final = 1
 """As Ticket.Type."""
@@ -59,12 +59,48 @@ def enter(ticket: Any, category: int, now: dt.datetime) -> None:
         ticket.closed_time.FromDatetime(moment)
 
 
+def after_entry(category: int, *, from_requester: bool, public: bool) -> int:
+    """Return the category that an entry leads a ticket to: its own where it stays, if it may leave it."""
+    if from_requester:
+        return OPEN if category in (PENDING, SOLVED, CLOSED) else category
+    return OPEN if public and category == NEW else category
+
+
+GOES_ON: Final = (
+    "subject", "description", "type", "impact", "urgency", "requester", "account", "products", "queue", "team",
+    "channel", "language_code", "tags", "custom_fields",
+)  # fmt: skip
+"""What a new ticket takes over from the one before."""
+
+
+def follow_up(ticket: Any) -> Any:
+    """Return a new ticket that takes the place of one that does not open again."""
+    following = type(ticket)()
+    following.CopyFrom(ticket)
+    for field in ticket.DESCRIPTOR.fields:
+        if field.name not in GOES_ON:
+            following.ClearField(field.name)
+    if not ticket.queue:
+        following.owner = ticket.owner
+    following.previous_ticket = ticket.name
+    return following
+
+
+def belong_together(ticket: Any, other: Any) -> bool:
+    """Tell whether two tickets are of the same account, or of the same requester where no account is known."""
+    if ticket.account or other.account:
+        return bool(ticket.account == other.account)
+    return bool(ticket.requester and ticket.requester == other.requester)
+
+
 def event(before: Any, after: Any) -> str:
     """Return what happened to a ticket between two versions of it, as the last part of an event's type."""
     if before.category != after.category and after.category in (SOLVED, CLOSED):
         return "solved" if after.category == SOLVED else "closed"
     if after.reopen_count != before.reopen_count:
         return "reopened"
+    if after.HasField("first_answer_time") and not before.HasField("first_answer_time"):
+        return "answered"
     if after.priority != before.priority:
         return "priority_changed"
     if after.owner != before.owner and after.owner:

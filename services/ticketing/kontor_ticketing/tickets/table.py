@@ -78,6 +78,7 @@ TICKET = Resource(
     tickets,
     events=(
         *STANDARD_EVENTS,
+        "answered",
         "assigned",
         "closed",
         "merged",

@@ -1,0 +1,1 @@
+"""Ticket entries: what was said about tickets."""
