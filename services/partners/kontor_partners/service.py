@@ -16,6 +16,9 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
 from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
+from kontor_partners.deal_registrations.api import EXPIRE_REGISTRATIONS, DealRegistrations
+from kontor_partners.deal_registrations.approval import APPROVE_DEAL, trying
+from kontor_partners.known_deals import events as deal_events
 from kontor_partners.partners.api import BEGIN_LEVELS, Partners
 from kontor_partners.partners.table import partners
 from kontor_partners.programmes.api import Programmes
@@ -34,7 +37,8 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
-        due=[BEGIN_LEVELS],
+        operations=[APPROVE_DEAL.kind],
+        due=[BEGIN_LEVELS, EXPIRE_REGISTRATIONS],
         use=_records,
     )
 
@@ -43,12 +47,13 @@ def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
     handing_over.declare(handlers, user_pb2.User, [partners])
+    deal_events.declare(handlers)
     return handlers
 
 
 def _records(runtime: Runtime) -> dict[str, Any]:
     """Return what handlers and operations change, by collection."""
-    return {each.RESOURCE.collection: each for each in _resources(_shared(runtime))}
+    return {each.RESOURCE.collection: each for each in _resources(runtime, _shared(runtime))}
 
 
 def _shared(runtime: Runtime) -> Shared:
@@ -61,8 +66,9 @@ def _shared(runtime: Runtime) -> Shared:
     )
 
 
-def _resources(shared: Shared) -> list[ResourceServicer]:
+def _resources(runtime: Runtime, shared: Shared) -> list[ResourceServicer]:
     return [
+        DealRegistrations(shared, trying(Peers.of(runtime.settings))),
         Partners(shared),
         Programmes(shared),
     ]
@@ -70,7 +76,7 @@ def _resources(shared: Shared) -> list[ResourceServicer]:
 
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
-    resources = _resources(shared)
+    resources = _resources(runtime, shared)
     log = ChangeLog(metadata, "partners.kontor", resources)
     return [
         *resources,

@@ -7,7 +7,7 @@ from kontor_partners.service import service
 
 @pytest.fixture(scope="module")
 def server(serve, peer):
-    return serve(service(), peers={"identity": peer.address, "contacts": peer.address})
+    return serve(service(), peers={"identity": peer.address, "contacts": peer.address, "sales": peer.address})
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kontor_partners.deal_registrations import customers
 from kontor_partners.deal_registrations.arbiter import Claim, Deal, Rule, Verdict, arbitrate
-from kontor_partners.deal_registrations.customers import Key, Kind
+from kontor_partners.known_deals import rules as customers
+from kontor_partners.known_deals.rules import Key, Kind
 
 START = dt.datetime(2026, 3, 2, 8, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -26,7 +26,7 @@ def claim(id: str = "b", hours: float = 5, **fields) -> Claim:
         "customer": customers.keys(country="DE", addresses=["https://acme.example"]),
         "products": frozenset({"robot", "arm"}),
         "regions": frozenset({"DE"}),
-        "partner": f"partner of {id}",
+        "partner_account": f"account of {id}",
     }
     return Claim(id, submit_time=at(hours), **{**usual, **fields})
 
@@ -98,7 +98,7 @@ class TestVerdict:
         "fields",
         [
             pytest.param({"hours": 6}, id="later"),
-            pytest.param({"partner": "partner of b"}, id="brought by the partner"),
+            pytest.param({"partner": "account of b"}, id="brought by the partner"),
             pytest.param({"products": frozenset({"leg"})}, id="other products"),
         ],
     )

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from kontor_partners.deal_registrations import customers
-from kontor_partners.deal_registrations.customers import Key, Kind
+from kontor_partners.known_deals import rules as customers
+from kontor_partners.known_deals.rules import Key, Kind
 
 
 class Verdict(enum.IntEnum):
@@ -51,6 +51,8 @@ class Claim:
     """Countries (ISO 3166-1); everywhere where there are none."""
     submit_time: dt.datetime
     partner: str = ""
+    partner_account: str = ""
+    """The account that the partner is."""
     approved: bool = False
     protection_end_time: dt.datetime | None = None
     """Until when it holds the deal, where it is approved; without an end where that is not known yet."""
@@ -75,7 +77,7 @@ class Deal:
     products: frozenset[str]
     open_time: dt.datetime
     partner: str = ""
-    """Who brought it; a deal that a partner brought is no obstacle to that partner."""
+    """The account of the partner who brought it; to that partner it is no obstacle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Blocker:
     id: str
     """The name of a registration or an opportunity."""
     partner: str
+    """The partner, or of an opportunity the account of the partner who brought it; empty where nobody did."""
     since: dt.datetime
     matched_by: Kind
     """By what the customers are known to be the same."""
@@ -136,7 +139,7 @@ def arbitrate(claim: Claim, others: Iterable[Claim], deals: Iterable[Deal], now:
 
 
 def _brought(claim: Claim, deal: Deal) -> bool:
-    return bool(deal.partner) and deal.partner == claim.partner
+    return bool(deal.partner) and deal.partner == claim.partner_account
 
 
 def _claimed(claim: Claim, other: Claim) -> Blocker | None:
