@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from kontor.ticketing.v1 import ticket_service_pb2
 from kontor_kit.calls import Call
-from kontor_kit.db import Statement, Transaction
 from kontor_kit.checks import at
+from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
