@@ -42,12 +42,20 @@ def _now() -> dt.datetime:
 class Due:
     """Work of one kind that becomes due in the records of a table."""
 
-    def __init__(self, name: str, table: str, conditions: Sequence[str], do: Do, *, seconds: float = 60.0) -> None:
-        """`conditions` are SQL, each as in an index that serves it, with `:now` for the time; `name` is unique."""
+    def __init__(
+        self, name: str, table: str, conditions: Sequence[str], do: Do, *, seconds: float = 60.0, marks: bool = True
+    ) -> None:
+        """`conditions` are SQL, each as in an index that serves it, with `:now` for the time; `name` is unique.
+
+        `marks` says whether what is deleted in `table` is only marked, and left out.
+        """
         self.name = name
         self._do = do
         self._seconds = seconds
-        self._statements = tuple(_find(table, condition) for condition in conditions)
+        self._statements = tuple(
+            _find(table, f"delete_time IS NULL AND ({condition})" if marks else f"({condition})")
+            for condition in conditions
+        )
 
     def periodic(self, database: Database, service: Any, now: Callable[[], dt.datetime] = _now) -> Periodic:
         """Return the job that looks every so many seconds; `database` is as the app role, `service` what `do` is given."""
@@ -81,7 +89,7 @@ class Due:
 def _find(table: str, condition: str) -> Statement:
     return Statement(
         sa.text(
-            f"SELECT tenant_id, id FROM {table} WHERE delete_time IS NULL AND ({condition})"  # noqa: S608  # constants
+            f"SELECT tenant_id, id FROM {table} WHERE {condition}"  # noqa: S608  # constants
             f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT {_BATCH}"
         ).bindparams(
             sa.bindparam("now", type_=sa.DateTime(timezone=True)),

@@ -41,6 +41,7 @@ from kontor_sales.leads.conversion import CONVERT_LEAD
 from kontor_sales.leads.converting import Converting, trying
 from kontor_sales.leads.refreshing import Refreshing
 from kontor_sales.leads.table import leads
+from kontor_sales.opportunities import stalling
 from kontor_sales.opportunities.api import Opportunities
 from kontor_sales.opportunities.table import opportunities
 from kontor_sales.orders.api import Orders
@@ -74,7 +75,7 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
         operations=[CONVERT_LEAD.kind, RESCORE, TRAIN, TRAIN_RECOMMENDATIONS],
-        due=[EXPIRE_QUOTES, RENEW_CONTRACTS],
+        due=[EXPIRE_QUOTES, RENEW_CONTRACTS, stalling.WATCH],
         use=_records,
         jobs=_jobs,
     )

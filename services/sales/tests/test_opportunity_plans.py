@@ -42,6 +42,7 @@ FILTERS = {
     "custom_fields": "custom_fields.segment = 'x'",
     "open_time": "open_time > 2030-01-01T00:00:00Z",
     "close_time": "close_time > 2030-01-01T00:00:00Z",
+    "stalled_time": "stalled_time > 2030-01-01T00:00:00Z",
     "stage_enter_time": "stage_enter_time > 2030-01-01T00:00:00Z",
     "create_time": "create_time > 2030-01-01T00:00:00Z",
     "update_time": "update_time > 2030-01-01T00:00:00Z",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 from grpc import StatusCode
 
 from kontor.sales.v1.opportunity_service_pb2 import AnalyzeOpportunitiesRequest
+from kontor_sales.opportunities.stalling import WATCH
+from kontor_sales.service import service
 
 Dimension = AnalyzeOpportunitiesRequest.Dimension
 START = dt.datetime(2025, 1, 10, tzinfo=dt.UTC)
@@ -302,6 +305,43 @@ class TestStalled:
         assert [anna("GetOpportunity", name=name).is_stalled for name in names] == [True, True]
         won = anna("MarkOpportunityWon", name=names[1])
         assert not won.is_stalled
+
+    def test_is_told_once_in_each_stage_however_many_look(self, anna, pipeline, server):
+        now = dt.datetime.now(dt.UTC)
+        names = load(anna, *(
+            {"opportunity": {"display_name": "D", "stage": "second"}, "open_time": now - dt.timedelta(days=days)}
+            for days in (31, 29)
+        ))  # fmt: skip
+
+        def look(days: int) -> None:
+            runtime, then = server.runtime, dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+            job = WATCH.periodic(runtime.database, service().use(runtime), lambda: then)
+            with server.database.connect() as connection:
+                connection.execute("UPDATE leases SET expire_time = 'epoch'")
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda _: job.run_once(runtime.system), range(4)))
+
+        def stalled():
+            return [
+                deal.name
+                for deal in anna("ListOpportunities", filter="stalled_time > 2020-01-01T00:00:00Z").opportunities
+            ]
+
+        def told(name):
+            with server.database.connect() as connection:
+                found = connection.execute("SELECT event_type FROM change_pending WHERE resource_name = %s", [name])
+                return sum(event.endswith(".stalled") for (event,) in found.fetchall())
+
+        look(0)
+        look(0)
+        assert (stalled(), [told(name) for name in names]) == ([names[0]], [1, 0])
+        look(2)
+        assert ({*stalled()}, [told(name) for name in names]) == ({*names}, [1, 1])
+        anna("MoveOpportunityStage", name=names[0], stage="first")
+        assert stalled() == [names[1]]
+        anna("MoveOpportunityStage", name=names[0], stage="second")
+        look(40)
+        assert [told(name) for name in names] == [2, 1]
 
 
 class TestWarnings:

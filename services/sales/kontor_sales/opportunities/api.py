@@ -23,7 +23,7 @@ from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_sales.close_reasons.table import CLOSE_REASON
 from kontor_sales.exchange_rates.table import freeze
-from kontor_sales.opportunities import reports, rules, visits
+from kontor_sales.opportunities import reports, rules, stalling, visits
 from kontor_sales.opportunities.table import OPPORTUNITY
 from kontor_sales.opportunities.visits import Visit
 from kontor_sales.pipelines import rules as pipelines
@@ -124,16 +124,7 @@ class Opportunities(ResourceServicer):
         if not open_ones:
             return
         now = dt.datetime.now(dt.UTC)
-        places = sorted({(record.pipeline, record.stage) for record in open_ones})
-        ids = [parse_name(pipeline, PIPELINE.pattern, "pipeline") for pipeline, _ in places]
-        everything = Reach(_service(tx), Scope.ALL)
-        found = self._pipelines.get(tx, everything, list(dict.fromkeys(ids)))
-        parameters = {"tenant": tx.tenant_id, "pipelines": ids, "stages": [stage for _, stage in places]}
-        usual = {(pipeline, stage): (count, part) for pipeline, stage, count, part in tx.run(visits.USUAL, parameters)}
-        known = {
-            place: (found[id], rules.stalled_after(usual.get((id, place[1])), pipelines.find(found[id], place[1])))
-            for place, id in zip(places, ids, strict=True)
-        }
+        known = stalling.usual(tx, sorted({(record.pipeline, record.stage) for record in open_ones}))
         for record in open_ones:
             pipeline, threshold = known[record.pipeline, record.stage]
             record.is_stalled = rules.is_stalled(record, threshold, now)
@@ -211,6 +202,8 @@ class Opportunities(ResourceServicer):
                     record = super().new(tx, call, row.opportunity)
             id = parse_name(record.name, OPPORTUNITY.pattern, "name")
             visits.write(tx, id, visits.past(record, row.visits, actor))
+            if record.state == pipelines.OPEN:
+                visits.watch(tx, id, now)
             response.opportunities.append(record.name)
         return response
 
@@ -349,7 +342,9 @@ class Opportunities(ResourceServicer):
             principal_of(call).subject,
             record.stage_exception or None,
         )
-        visits.write(tx, parse_name(record.name, OPPORTUNITY.pattern, "name"), [visit])
+        id = parse_name(record.name, OPPORTUNITY.pattern, "name")
+        visits.write(tx, id, [visit])
+        visits.watch(tx, id, visit.enter_time if record.state == pipelines.OPEN else None)
 
 
 def _service(tx: Transaction) -> Principal:

@@ -15,6 +15,9 @@ from kontor_sales.pipelines.rules import LOST, OPEN, WON
 FORECAST_PIPELINE: Final = 2
 """As Opportunity.ForecastCategory."""
 
+LOOK_AGAIN: Final = dt.timedelta(days=7)
+"""So long nothing is looked at for which nobody can tell after what time it is stalled."""
+LOOK_SOONEST: Final = dt.timedelta(hours=1)
 SAMPLE: Final = 20
 """So many must have left a stage for its own history to say how long is too long."""
 
@@ -137,7 +140,7 @@ def enter(opportunity: Any, stage: pipelines.Stage, moment: dt.datetime, before:
     opportunity.stage = stage.id
     opportunity.state = stage.category
     if before is not None:
-        for field in ("close_time", "stage_enter_time"):
+        for field in ("close_time", "stage_enter_time", "stalled_time"):
             opportunity.ClearField(field)
         if before.state != OPEN and stage.category == OPEN:
             for field in ("close_reasons", "price_gap"):
@@ -248,6 +251,13 @@ def stalled_after(history: tuple[int, float] | None, stage: pipelines.Stage | No
     if stage is not None and stage.stalled_after_days:
         return float(stage.stalled_after_days * _DAY)
     return None
+
+
+def next_look(opportunity: Any, threshold: float | None, now: dt.datetime) -> dt.datetime:
+    """Return when to look again whether an open opportunity is stalled that is not by `now`."""
+    if threshold is None:
+        return now + LOOK_AGAIN
+    return max(opportunity.stage_enter_time.ToDatetime(dt.UTC) + dt.timedelta(seconds=threshold), now + LOOK_SOONEST)
 
 
 def is_stalled(opportunity: Any, threshold: float | None, now: dt.datetime) -> bool:

@@ -35,6 +35,7 @@ opportunities = resource_table(
     sa.Column("next_step_date", sa.Date),
     sa.Column("source", KEY_TEXT),
     sa.Column("partner", sa.Uuid),
+    sa.Column("partner_protection_end_time", sa.DateTime(timezone=True)),
     array_column("tags", sa.Text),
     json_column("external_ids"),
     json_column("custom_fields"),
@@ -45,6 +46,7 @@ opportunities = resource_table(
     sa.Column("stage_exception", sa.Text),
     sa.Column("base_amount_amount", sa.Numeric),
     sa.Column("base_amount_currency", sa.String(3)),
+    sa.Column("stalled_time", sa.DateTime(timezone=True)),
     sa.Column("search_text", sa.Text, nullable=False),
     sa.ForeignKeyConstraint(
         ["tenant_id", "pipeline", "stage"],
@@ -64,6 +66,7 @@ opportunities = resource_table(
     index("opportunities", "open_time"),
     index("opportunities", "close_time"),
     index("opportunities", "stage_enter_time"),
+    index("opportunities", "stalled_time"),
     index("opportunities", "create_time"),
     index("opportunities", "update_time"),
     # The first ones of each stage of a board: of everybody, or of one owner.
@@ -135,6 +138,16 @@ stage_visits = sa.Table(
     ),
 )
 
+# When to look whether an opportunity is stalled.
+stall_checks = sa.Table(
+    "stall_checks",
+    metadata,
+    sa.Column("tenant_id", sa.Uuid, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("check_time", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("stall_checks_check_time", "tenant_id", "check_time"),
+)
+
 _INSIGHT = (
     "pipeline",
     "stage",
@@ -149,6 +162,6 @@ _INSIGHT = (
 OPPORTUNITY = Resource(
     opportunity_pb2.Opportunity,
     opportunities,
-    events=(*STANDARD_EVENTS, "moved", "won", "lost", "reopened"),
+    events=(*STANDARD_EVENTS, "moved", "won", "lost", "reopened", "stalled"),
     computed={"is_stalled": _INSIGHT, "warnings": _INSIGHT},
 )

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name, uuid7
 from kontor_kit.tables import KEY_TEXT
-from kontor_sales.opportunities.table import stage_visits
+from kontor_sales.opportunities.table import stage_visits, stall_checks
 from kontor_sales.pipelines import rules
 from kontor_sales.pipelines.table import PIPELINE, pipelines
 
@@ -35,6 +35,15 @@ _LEAVE = Statement(
         stage_visits.c.leave_time.is_(None),
     )
     .values(leave_time=sa.bindparam("moment", type_=sa.DateTime(timezone=True)))
+)
+_moment = sa.bindparam("moment", type_=sa.DateTime(timezone=True))
+_WATCH = Statement(
+    insert(stall_checks)
+    .values(tenant_id=TENANT, id=_OPPORTUNITY, check_time=_moment)
+    .on_conflict_do_update(index_elements=["tenant_id", "id"], set_={"check_time": _moment})
+)
+_LEAVE_ALONE = Statement(
+    stall_checks.delete().where(stall_checks.c.tenant_id == TENANT, stall_checks.c.id == _OPPORTUNITY)
 )
 _OF_ONE = Statement(
     sa.select(
@@ -106,6 +115,12 @@ def write(tx: Transaction, opportunity: uuid.UUID, visits: Iterable[Visit]) -> N
         # Ids grow with time, so that they are the order of the visits.
         values = {"tenant_id": tx.tenant_id, "id": uuid7(), "opportunity": opportunity}
         tx.defer(_INSERT, {**values, **visit._asdict()})
+
+
+def watch(tx: Transaction, opportunity: uuid.UUID, moment: dt.datetime | None) -> None:
+    """Queue when to look whether an opportunity is stalled; None for never."""
+    values = {"tenant": tx.tenant_id, "opportunity": opportunity}
+    tx.defer(*((_LEAVE_ALONE, values) if moment is None else (_WATCH, {**values, "moment": moment})))
 
 
 def leave(tx: Transaction, opportunity: uuid.UUID, moment: dt.datetime) -> None:
