@@ -28,7 +28,7 @@ TryOpportunity = Callable[[Call, Any], None]
 
 _METHODS: Final = opportunity_service_pb2.DESCRIPTOR.services_by_name["OpportunityService"].methods_by_name
 _GET, _CREATE, _UPDATE, _DELETE = (_METHODS[f"{verb}Opportunity"] for verb in ("Get", "Create", "Update", "Delete"))
-_LINKED: Final = FieldMask(paths=["partner"])
+_LINKED: Final = FieldMask(paths=["partner", "partner_protection_end_time"])
 _OPEN: Final = opportunity_pb2.Opportunity.STATE_OPEN
 _SECONDS: Final = 3.0
 SOURCE: Final = "partner"
@@ -43,6 +43,7 @@ def wanted(plan: Any) -> opportunity_pb2.Opportunity:
         description=f"Registered as {registration.name}\n\n{registration.description}".strip(),
         account=plan.account,
         partner=plan.partner_account,
+        partner_protection_end_time=plan.protection_end_time,
         source=SOURCE,
         amount=registration.amount,
         close_date=registration.expected_close_date,
@@ -102,7 +103,7 @@ def _enter(given: StepWork) -> dict[str, str]:
     if plan.opportunity:
         found = given.call(_GET, opportunity_service_pb2.GetOpportunityRequest(name=plan.opportunity))
         check_linkable(found, plan)
-        _set(given, found, plan.partner_account)
+        _set(given, found, plan.partner_account, plan.protection_end_time)
         return {"name": plan.opportunity}
     return {"name": _create(given, given.request_id)}
 
@@ -112,8 +113,10 @@ def _create(given: StepWork, request_id: str) -> str:
     return str(given.work.call(_CREATE, sent, request_id=request_id).name)
 
 
-def _set(given: StepWork, found: Any, partner: str) -> None:
+def _set(given: StepWork, found: Any, partner: str, end: Any) -> None:
     changed = opportunity_pb2.Opportunity(name=found.name, etag=found.etag, partner=partner)
+    if end is not None:
+        changed.partner_protection_end_time.CopyFrom(end)
     sent = opportunity_service_pb2.UpdateOpportunityRequest(opportunity=changed, update_mask=_LINKED)
     # Against another version of the record it is another request.
     given.work.call(_UPDATE, sent, request_id=f"{given.request_id}/{found.etag}")
@@ -123,8 +126,8 @@ def _take_back(given: StepWork) -> None:
     plan = given.work.request
     if plan.opportunity:
         found = given.call(_GET, opportunity_service_pb2.GetOpportunityRequest(name=plan.opportunity))
-        if found.partner == plan.partner_account:
-            _set(given, found, "")
+        if found.partner_protection_end_time == plan.protection_end_time:
+            _set(given, found, "", None)
         return
     # What a try made whose answer was lost: asked for again, it is the same.
     name = given.results.get("opportunity", {}).get("name", "") or _unless_refused(
