@@ -81,9 +81,19 @@ class Records:
     # For standard and custom methods.
 
     def new(
-        self, tx: Transaction, call: Call, record: Any, allow_duplicates: bool = True, scope: Scope | None = None
+        self,
+        tx: Transaction,
+        call: Call,
+        record: Any,
+        allow_duplicates: bool = True,
+        scope: Scope | None = None,
+        *,
+        id: uuid.UUID | None = None,
     ) -> Any:
-        """Check a new record, store it and return it; `record` is changed. Paths in violations begin in it."""
+        """Check a new record, store it and return it; `record` is changed. Paths in violations begin in it.
+
+        It gets a new `id`, unless something that belongs to it was stored under one before.
+        """
         principal = principal_of(call)
         record.ClearField("name")
         if self.RESOURCE.has_owner and not record.owner:
@@ -94,7 +104,7 @@ class Records:
         if not allow_duplicates:
             self._refuse_suspects(tx, call, match_terms)
         terms = self._field_terms(tx, record) | match_terms
-        now, id = dt.datetime.now(dt.UTC), uuid7()
+        now, id = dt.datetime.now(dt.UTC), id or uuid7()
         values = {**self.RESOURCE.codec.dump(record, ""), **self.RESOURCE.derived(record)}
         record.name = format_name(self.RESOURCE.collection, id)
         record.etag = etag_of(1)

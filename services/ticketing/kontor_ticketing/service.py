@@ -14,16 +14,19 @@ from kontor_kit.clients import Peers
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
-from kontor_kit.service import Runtime, Service
+from kontor_kit.service import Job, Runtime, Service
 from kontor_kit.shared import Shared
 from kontor_ticketing.articles.api import Articles
+from kontor_ticketing.attachments.api import Attachments, remove_orphans
+from kontor_ticketing.attachments.storage import storage_of
 from kontor_ticketing.priority_matrices.api import PriorityMatrices
 from kontor_ticketing.queues.api import Queues
+from kontor_ticketing.settings import TicketingSettings
 from kontor_ticketing.sla_policies.api import SlaPolicies
 from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_entries.api import TicketEntries
 from kontor_ticketing.ticket_states.api import TicketStates
-from kontor_ticketing.tickets.api import Tickets
+from kontor_ticketing.tickets.api import TELL_DEADLINES, Tickets
 from kontor_ticketing.tickets.table import tickets
 from kontor_ticketing.working_calendars.api import WorkingCalendars
 
@@ -39,8 +42,11 @@ def service() -> Service:
         servicers=_servicers,
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
+        settings=TicketingSettings,
         handlers=_handlers(),
+        due=[TELL_DEADLINES],
         use=_records,
+        jobs=_jobs,
     )
 
 
@@ -53,7 +59,13 @@ def _handlers() -> Handlers:
 
 def _records(runtime: Runtime) -> dict[str, Any]:
     """Return what handlers and operations change, by collection."""
-    return {each.RESOURCE.collection: each for each in _resources(_shared(runtime))}
+    return {each.RESOURCE.collection: each for each in _resources(runtime, _shared(runtime))}
+
+
+def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
+    assert runtime.system is not None, "jobs are work's"
+    storage = storage_of(runtime.settings)
+    return [] if storage is None else [remove_orphans(storage).job(runtime.system)]
 
 
 def _shared(runtime: Runtime) -> Shared:
@@ -66,7 +78,7 @@ def _shared(runtime: Runtime) -> Shared:
     )
 
 
-def _resources(shared: Shared) -> list[ResourceServicer]:
+def _resources(runtime: Runtime, shared: Shared) -> list[ResourceServicer]:
     states = TicketStates(shared)
     all_tickets = Tickets(shared, states.standard)
     entries = TicketEntries(shared, all_tickets.receive)
@@ -74,6 +86,7 @@ def _resources(shared: Shared) -> list[ResourceServicer]:
     policies = SlaPolicies(shared)
     return [
         Articles(shared),
+        Attachments(shared, storage_of(runtime.settings), runtime.settings.max_attachment_bytes),
         PriorityMatrices(shared),
         Queues(shared),
         entries,
@@ -86,7 +99,7 @@ def _resources(shared: Shared) -> list[ResourceServicer]:
 
 def _servicers(runtime: Runtime) -> list[Servicer]:
     shared = _shared(runtime)
-    resources = _resources(shared)
+    resources = _resources(runtime, shared)
     log = ChangeLog(metadata, "ticketing.kontor", resources)
     return [
         *resources,

@@ -1,4 +1,4 @@
-"""Create queues and articles."""
+"""Create queues, articles and attachments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,7 @@ def upgrade() -> None:
     """Create the tables."""
     _queues()
     _articles()
+    _attachments()
 
 
 def _queues() -> None:
@@ -96,6 +97,30 @@ def _articles() -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION suggest_articles(text, boolean, integer) TO {migrations.app_role()}")
 
 
+def _attachments() -> None:
+    migrations.create_resource(
+        "attachments",
+        sa.Column("ticket", sa.Uuid, nullable=False),
+        sa.Column("visibility", sa.SmallInteger, nullable=False),
+        sa.Column("filename", sa.Text, nullable=False),
+        sa.Column("content_type", sa.Text, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("author", sa.Text, nullable=False),
+        _belongs("attachments", "ticket", "tickets"),
+        owned=False,
+    )
+    migrations.create_indexes("attachments", "ticket", "visibility", *TIMES)
+    _let_system_find("attachments")
+
+
+def _let_system_find(table: str) -> None:
+    """Let the system role read over all tenants; it changes nothing."""
+    role = migrations.system_role()
+    op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
+    op.execute(f"GRANT SELECT ON {table} TO {role}")
+
+
 def _belongs(table: str, column: str, parent: str) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(
         ["tenant_id", column], [f"{parent}.tenant_id", f"{parent}.id"], name=f"{table}_{column}_fkey"
@@ -106,7 +131,7 @@ def downgrade() -> None:
     """Drop them."""
     op.execute("DROP FUNCTION suggest_articles")
     op.execute("DROP FUNCTION search_articles")
-    for table in ("article_words", "article_votes", "articles", "queue_turns", "queues"):
+    for table in ("attachments", "article_words", "article_votes", "articles", "queue_turns", "queues"):
         op.drop_table(table)
 
 

@@ -1,0 +1,1 @@
+"""Attachments: the files that belong to tickets."""
