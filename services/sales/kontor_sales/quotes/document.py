@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import importlib.util
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from decimal import Decimal
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NoReturn
 from xml.sax.saxutils import escape
 
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from kontor_kit import money
 
-_TEXT: Final = ParagraphStyle("text", fontName="Helvetica", fontSize=9, leading=12)
+_REGULAR, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
+_TEXT: Final = ParagraphStyle("text", fontName=_REGULAR, fontSize=8.5, leading=12)
 _NUMBER: Final = ParagraphStyle("number", parent=_TEXT, alignment=2)
-_STRONG: Final = ParagraphStyle("strong", parent=_NUMBER, fontName="Helvetica-Bold")
-_TITLE: Final = ParagraphStyle("title", parent=_TEXT, fontName="Helvetica-Bold", fontSize=16, leading=22)
+_STRONG: Final = ParagraphStyle("strong", parent=_NUMBER, fontName=_BOLD)
+_TITLE: Final = ParagraphStyle("title", parent=_TEXT, fontName=_BOLD, fontSize=15, leading=22)
 _WIDTHS: Final = (82 * mm, 24 * mm, 24 * mm, 20 * mm, 24 * mm)
 _RULES: Final = TableStyle(
     [
@@ -33,7 +39,7 @@ _RULES: Final = TableStyle(
 _SUMS: Final = TableStyle([("LINEABOVE", (0, -1), (-1, -1), 0.6, colors.black)])
 
 
-def render(quote: Any, *, compressed: bool = True) -> bytes:
+def render(quote: Any) -> bytes:
     """Return the document of a quote; it has no date but those of the quote."""
     target = io.BytesIO()
     template = SimpleDocTemplate(
@@ -44,28 +50,35 @@ def render(quote: Any, *, compressed: bool = True) -> bytes:
         title=writable(f"{quote.quote_number} {quote.display_name}"),
         author="Kontor",
         invariant=1,
-        pageCompression=int(compressed),
     )
     template.build([*_head(quote), *_body(quote), *_foot(quote)])
     return target.getvalue()
 
 
+@functools.cache
+def _letters() -> Container[int]:
+    """Make the fonts known, whose files come with matplotlib, and return the code points they have."""
+    (found,) = (importlib.util.find_spec("matplotlib") or _missing()).submodule_search_locations or _missing()
+    for name in (_REGULAR, _BOLD):
+        pdfmetrics.registerFont(TTFont(name, Path(found) / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"))
+    glyphs: dict[int, int] = pdfmetrics.getFont(_REGULAR).face.charToGlyph
+    return glyphs
+
+
+def _missing() -> NoReturn:
+    raise FileNotFoundError("matplotlib is not installed, or without its fonts")
+
+
 def writable(text: str) -> str:
-    """Return a text in the letters that the standard fonts of PDF have; others lose their marks, or become `?`."""
-    return "".join(letter if _has(letter) else _plain(letter) for letter in unicodedata.normalize("NFC", text))
-
-
-def _has(letter: str) -> bool:
-    try:
-        letter.encode("cp1252")
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Return a text in the letters that the fonts have; others lose their marks, or become `?`."""
+    known = _letters()
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(letter if letter == "\n" or ord(letter) in known else _plain(letter) for letter in composed)
 
 
 def _plain(letter: str) -> str:
     base = unicodedata.normalize("NFKD", letter)[0]
-    return base if _has(base) else "?"
+    return base if ord(base) in _letters() else "?"
 
 
 def _paragraph(text: str, style: ParagraphStyle = _TEXT) -> Paragraph:
