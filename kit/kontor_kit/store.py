@@ -255,14 +255,15 @@ class Store:
         return [(id, field_of(text)) for id, text in rows]
 
     def insert(self, tx: Transaction, id: uuid.UUID, values: Mapping[str, Any], now: dt.datetime) -> None:
-        """Queue a new row, with version 1."""
+        """Queue a new row, with version 1. Columns that a slice keeps beside the message get their default."""
+        fixed = {"tenant_id": tx.tenant_id, "id": id, "version": 1, "create_time": now, "update_time": now}
+        given = {**values, **fixed}
 
         def build() -> Statement:
-            columns = [column for column in self._table.c if column.name != "delete_time"]
-            return Statement(self._table.insert().values({c.name: _parameter(c.name, c.type) for c in columns}))
+            columns = self._table.c
+            return Statement(self._table.insert().values({name: _parameter(name, columns[name].type) for name in given}))
 
-        fixed = {"tenant_id": tx.tenant_id, "id": id, "version": 1, "create_time": now, "update_time": now}
-        tx.defer(self._cached("insert", build), {**values, **fixed})
+        tx.defer(self._cached(("insert", *given), build), given)
 
     def update(self, tx: Transaction, id: uuid.UUID, values: Mapping[str, Any]) -> None:
         """Queue the change of a row that is locked."""

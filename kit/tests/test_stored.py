@@ -82,6 +82,15 @@ class TestTerms:
         assert stored_terms(rows, widget.name) == expected_terms(widget)
 
 
+class TestBeside:
+    def test_what_is_kept_beside_the_message_has_its_default_and_stays_through_changes(self, anna, rows):
+        name = anna("CreateWidget", widget={"display_name": "a"}).name
+        id = name.rpartition("/")[2]
+        assert rows("UPDATE widgets SET sightings = sightings + 2 WHERE id = %s RETURNING sightings", id) == [(2,)]
+        anna("UpdateWidget", widget={"name": name, "display_name": "b"})
+        assert rows("SELECT sightings FROM widgets WHERE id = %s", id) == [(2,)]
+
+
 class TestChanges:
     def test_say_who_did_it_and_how(self, server, rows):
         anna = server.caller(act={"sub": f"serviceAccounts/{uuid7()}"}, client_id="the-console")

@@ -77,6 +77,8 @@ widgets = resource_table(
     json_column("external_ids"),
     json_column("custom_fields"),
     sa.Column("search_text", sa.Text, nullable=False),
+    # Kept beside the message.
+    sa.Column("sightings", sa.Integer, nullable=False, server_default=sa.text("0")),
     index("widgets", "display_name_key"),
     index("widgets", "serial", unique=True),
     index("widgets", "size"),

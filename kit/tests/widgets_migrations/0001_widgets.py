@@ -42,6 +42,7 @@ def upgrade():
         sa.Column("external_ids", JSONB),
         sa.Column("custom_fields", JSONB),
         sa.Column("search_text", sa.Text, nullable=False),
+        sa.Column("sightings", sa.Integer, nullable=False, server_default=sa.text("0")),
     )
     migrations.create_indexes("widgets", "display_name_key", "size", "create_time", "update_time")
     op.create_index(
