@@ -137,11 +137,13 @@ def running(
 
 
 class Peer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # which it cannot take when it runs
-    """Stands for other services: knows whatever record it is asked for, except those in `absent`."""
+    """Stands for other services: knows whatever record it is asked for, except those in `absent`; tells `records`."""
 
     def __init__(self) -> None:
         self.absent: set[str] = set()
         """Names of records that are not there."""
+        self.records: dict[str, bytes] = {}
+        """What is told of a record, by name: nothing of others."""
         self._pool = ThreadPoolExecutor(4)
         self._server = grpc.server(self._pool)
         self._server.add_generic_rpc_handlers((self,))
@@ -159,6 +161,7 @@ class Peer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # which it cannot
 
     def _get(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         # The name is field 1 of every Get request.
-        if data[2 : 2 + data[1]].decode() in self.absent:
+        name = data[2 : 2 + data[1]].decode()
+        if name in self.absent:
             context.abort(grpc.StatusCode.NOT_FOUND, "there is no such record")
-        return b""
+        return self.records.get(name, b"")
