@@ -19,6 +19,8 @@ from kontor_kit.shared import Shared
 from kontor_partners.deal_registrations.api import EXPIRE_REGISTRATIONS, DealRegistrations
 from kontor_partners.deal_registrations.approval import APPROVE_DEAL, trying
 from kontor_partners.known_deals import events as deal_events
+from kontor_partners.lead_offers import events as lead_events
+from kontor_partners.lead_offers.api import EXPIRE_OFFERS, LeadOffers
 from kontor_partners.partners.api import BEGIN_LEVELS, Partners
 from kontor_partners.partners.table import partners
 from kontor_partners.programmes.api import Programmes
@@ -38,7 +40,7 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
         operations=[APPROVE_DEAL.kind],
-        due=[BEGIN_LEVELS, EXPIRE_REGISTRATIONS],
+        due=[BEGIN_LEVELS, EXPIRE_OFFERS, EXPIRE_REGISTRATIONS],
         use=_records,
     )
 
@@ -47,6 +49,7 @@ def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
     handing_over.declare(handlers, user_pb2.User, [partners])
+    lead_events.declare(handlers)
     deal_events.declare(handlers)
     return handlers
 
@@ -67,9 +70,12 @@ def _shared(runtime: Runtime) -> Shared:
 
 
 def _resources(runtime: Runtime, shared: Shared) -> list[ResourceServicer]:
+    peers = Peers.of(runtime.settings)
+    offers = LeadOffers(shared, peers)
     return [
-        DealRegistrations(shared, trying(Peers.of(runtime.settings))),
-        Partners(shared),
+        DealRegistrations(shared, trying(peers)),
+        offers,
+        Partners(shared, [offers.release]),
         Programmes(shared),
     ]
 

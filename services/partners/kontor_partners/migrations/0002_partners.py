@@ -1,4 +1,4 @@
-"""Create programmes and partners."""
+"""Create programmes, partners and lead offers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,6 +19,8 @@ _TEAMS = "r.team = ANY ($2) OR r.partner_team = ANY ($2)"
 def upgrade() -> None:
     _programmes()
     _partners()
+    _lead_offers()
+    _known()
 
 
 def _programmes() -> None:
@@ -60,22 +62,86 @@ def _partners() -> None:
         sa.Column("partner_team", sa.Uuid),
         sa.Column("external_ids", JSONB),
         sa.Column("search_text", sa.Text, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "programme"], ["programmes.tenant_id", "programmes.id"], name="partners_programme_fkey"
-        ),
+        _refers("partners", "programme", "programmes"),
     )
     migrations.create_unique("partners", "account")
     migrations.create_unique("partners", "partner_team")
     fields = ("type", "state", "programme", "level", "agreement_end_date", "next_review_date")
     migrations.create_indexes("partners", "display_name_key", *fields, *TIMES)
-    op.create_index(
-        "partners_next_level",
-        "partners",
-        ["tenant_id", "next_level_date", "id"],
-        postgresql_where=sa.text("next_level_date IS NOT NULL AND delete_time IS NULL"),
-    )
+    coming = "next_level_date IS NOT NULL AND delete_time IS NULL"
+    _index("partners_next_level", "partners", "next_level_date", "id", where=coming)
     migrations.create_search("partners", reach=f"($1 IS NULL OR r.owner = $1 OR {_TEAMS})")
     _let_jobs_look("partners")
+
+
+def _lead_offers() -> None:
+    moment = sa.DateTime(timezone=True)
+    migrations.create_resource(
+        "lead_offers",
+        sa.Column("lead", sa.Uuid, nullable=False),
+        sa.Column("partner", sa.Uuid, nullable=False),
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("expire_time", moment, nullable=False),
+        sa.Column("company", sa.Text),
+        sa.Column("region_code", sa.Text),
+        sa.Column("industry", sa.Text),
+        sa.Column("interests", JSONB),
+        sa.Column("person", JSONB),
+        sa.Column("next_step", sa.Text),
+        sa.Column("expected_amount_amount", sa.Numeric),
+        sa.Column("expected_amount_currency", sa.String(3)),
+        sa.Column("reason", sa.Text),
+        sa.Column("answer_time", moment),
+        sa.Column("answerer", sa.Uuid),
+        _refers("lead_offers", "partner", "partners"),
+        owned=False,
+    )
+    migrations.create_indexes("lead_offers", "lead", "partner", "state", "expire_time", *TIMES)
+    _index("lead_offers_held", "lead_offers", "lead", where="state IN (1, 2)", unique=True)
+    _index("lead_offers_open", "lead_offers", "partner", "id", where="state = 1")
+    _index("lead_offers_counted", "lead_offers", "partner", "create_time", where="state <> 5")
+    _index("lead_offers_due", "lead_offers", "expire_time", "id", where="state = 1")
+    _let_jobs_look("lead_offers")
+    op.create_table(
+        "lead_offer_choices",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("lead_offer", sa.Uuid, primary_key=True),
+        sa.Column("choice", JSONB),
+        sa.Column("next_choice", JSONB),
+        _refers("lead_offer_choices", "lead_offer", "lead_offers"),
+    )
+    migrations.secure("lead_offer_choices")
+
+
+def _known() -> None:
+    """Create the tables of what is known of other services' records."""
+    op.create_table(
+        "offered_leads",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("lead", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("content", sa.LargeBinary),
+    )
+    op.create_table(
+        "known_products",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("product", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("display_name", sa.Text, nullable=False),
+        sa.Column("family", sa.Text),
+    )
+    for table in ("offered_leads", "known_products"):
+        migrations.secure(table)
+
+
+def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["tenant_id", column], [f"{other}.tenant_id", f"{other}.id"], name=f"{table}_{column}_fkey"
+    )
+
+
+def _index(name: str, table: str, *columns: str, where: str, unique: bool = False) -> None:
+    op.create_index(name, table, ["tenant_id", *columns], unique=unique, postgresql_where=sa.text(where))
 
 
 def _let_jobs_look(table: str) -> None:
@@ -87,5 +153,6 @@ def _let_jobs_look(table: str) -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION search_partners")
-    for table in ("partners", "programmes"):
+    known = ("known_products", "offered_leads")
+    for table in (*known, "lead_offer_choices", "lead_offers", "partners", "programmes"):
         op.drop_table(table)

@@ -20,7 +20,7 @@ from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_kit.tracing import Trace
 from kontor_partners.partners import rules
-from kontor_partners.partners.table import PARTNER
+from kontor_partners.partners.table import PARTNER, take_turns
 from kontor_partners.programmes import rules as programmes
 from kontor_partners.programmes.table import PROGRAMME
 
@@ -47,10 +47,11 @@ class Partners(ResourceServicer):
             after.state_time = dt.datetime.now(dt.UTC)
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
-        """Delete a partner; what is open is taken back before."""
-        take_turns(self.shared, tx)
-        self._release(tx, call, self.lock(tx, call, request.name, live=False).message)
-        return super().delete(request, call, tx)
+        """Delete a partner, and take back what is open."""
+        take_turns(self.shared.requests, tx)
+        stored = super().delete(request, call, tx)
+        self._release(tx, call, stored)
+        return stored
 
     # Custom methods.
 
@@ -105,7 +106,7 @@ class Partners(ResourceServicer):
     def _step(self, request: Any, call: Call, tx: Transaction, event: str, reason: str = "") -> Any:
         stops = event in ("suspended", "ended")
         if stops:
-            take_turns(self.shared, tx)
+            take_turns(self.shared.requests, tx)
         locked, after = self._begin(request, call, tx)
         rules.go(after, event, reason, dt.datetime.now(dt.UTC))
         stored = self.save(tx, call, locked, after, event)
@@ -136,11 +137,6 @@ class Partners(ResourceServicer):
             return False
         self.put(tx, call, locked, after, "level_changed")
         return True
-
-
-def take_turns(shared: Shared, tx: Transaction) -> None:
-    """Queue a lock of the tenant: who gets which lead is decided for one lead after the other, by whoever stops too."""
-    shared.requests.serialise(tx, "leadOffers/turns")
 
 
 def _given_day(request: Any, today: dt.date, stays: bool) -> dt.date:

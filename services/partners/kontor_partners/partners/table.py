@@ -1,9 +1,14 @@
 """The resource and the table of partners, and who may see what belongs to one."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from kontor.partners.v1 import partner_pb2
-from kontor_kit.principals import Scope
+from kontor_kit.db import Transaction
+from kontor_kit.errors import PermissionDenied
+from kontor_kit.principals import Principal, Scope
+from kontor_kit.requests import Requests
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.scopes import TEAMS, OwnerScope, ParentScope
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
@@ -92,3 +97,22 @@ PARTNER = Resource(
         "partners_partner_team": "the team belongs to another partner",
     },
 )
+
+
+def require_reach(principal: Principal, scope: Scope, partner: Any) -> None:
+    """Raise PermissionDenied where a permission of `scope` does not reach a partner: as its clause, for what is created."""
+    teams = {f"teams/{team}" for team in principal.teams}
+    owns = partner.owner == principal.subject
+    is_of = scope is Scope.TEAM and (
+        partner.team in teams or (partner.partner_team in teams and partner.state != ENDED)
+    )
+    if not (scope is Scope.ALL or owns or is_of):
+        raise PermissionDenied(f"your permission does not reach {partner.name}", reason="OUT_OF_SCOPE")
+
+
+def take_turns(requests: Requests, tx: Transaction) -> None:
+    """Queue a lock of the tenant: who gets which lead is decided for one after the other, and so is which partner stops.
+
+    It is taken before any record is locked.
+    """
+    requests.serialise(tx, "leadOffers/turns")

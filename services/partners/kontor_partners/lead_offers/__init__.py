@@ -1,0 +1,1 @@
+"""Leads that are offered to partners."""
