@@ -3,6 +3,7 @@
 import pytest
 
 from kontor_partners.service import service
+from services.partners.tests import partnering
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +14,18 @@ def server(serve, peer):
 @pytest.fixture
 def anna(server):
     return server.caller()
+
+
+@pytest.fixture
+def programme(anna):
+    return partnering.programme(anna)
+
+
+@pytest.fixture
+def north(anna, programme):
+    return partnering.active(anna, programme, "gold", display_name="North")
+
+
+@pytest.fixture
+def south(anna, programme):
+    return partnering.active(anna, programme, display_name="South")

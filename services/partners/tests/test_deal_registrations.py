@@ -9,64 +9,17 @@ from grpc import StatusCode
 
 from kontor_kit.ids import uuid7
 from kontor_partners.deal_registrations import rules
-from services.partners.tests import partnering
-from services.partners.tests.partnering import day
-
-ROBOT, ARM = (f"products/{uuid7()}" for _ in range(2))
-CLEAR, CONFLICT, WAITING = 1, 2, 3
-CUSTOMER = {"company": "Hofmann Werke GmbH", "region_code": "DE", "postal_code": "70173", "website": "hofmann.example"}
-NUMBERS = iter(range(10_000))
-
-
-def customer(**fields):
-    """Return an end customer that nobody had before."""
-    return {**CUSTOMER, "website": f"customer{next(NUMBERS)}.example", "postal_code": "", **fields}
-
-
-def registration(caller, partner, **fields):
-    """Return a new draft."""
-    usual = {
-        "display_name": "Hofmann: two robots",
-        "partner": partner.name,
-        "end_customer": CUSTOMER,
-        "products": [ROBOT],
-        "amount": {"currency_code": "EUR", "units": 50_000},
-        "expected_close_date": day(90),
-    }
-    return caller("CreateDealRegistration", deal_registration={**usual, **fields})
-
-
-def submitted(caller, partner, **fields):
-    """Return one that is submitted."""
-    return caller("SubmitDealRegistration", name=registration(caller, partner, **fields).name)
-
-
-def pending(caller, partner, **fields):
-    """Return one that is looked at."""
-    return caller("StartDealRegistrationReview", name=submitted(caller, partner, **fields).name)
-
-
-@pytest.fixture
-def programme(anna):
-    return partnering.programme(anna)
-
-
-@pytest.fixture
-def north(anna, programme):
-    return partnering.active(anna, programme, "gold", display_name="North")
-
-
-@pytest.fixture
-def south(anna, programme):
-    return partnering.active(anna, programme, display_name="South")
-
-
-def events(caller, name) -> list[str]:
-    with caller.running.database.connect() as connection:
-        rows = connection.execute(
-            "SELECT event_type FROM change_pending WHERE resource_name = %s ORDER BY sequence", [name]
-        ).fetchall()
-    return [row[0].rpartition(".")[2] for row in rows]
+from services.partners.tests.registering import (
+    ARM,
+    CLEAR,
+    CUSTOMER,
+    ROBOT,
+    WAITING,
+    customer,
+    events,
+    registration,
+    submitted,
+)
 
 
 class TestStored:
