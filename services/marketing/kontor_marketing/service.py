@@ -17,6 +17,7 @@ from kontor_kit.service import Runtime, Service
 from kontor_kit.shared import Shared
 from kontor_marketing.parties import events as party_events
 from kontor_marketing.parties.api import Parties
+from kontor_marketing.segments.api import EVALUATE, SegmentMemberships, Segments
 from kontor_marketing.subscriptions.api import Subscriptions
 from kontor_marketing.suppressions.api import Suppressions
 from kontor_marketing.tables import metadata
@@ -36,6 +37,7 @@ def service() -> Service:
         metadata=metadata,
         migrations=Path(__file__).parent / "migrations",
         handlers=_handlers(),
+        operations=[EVALUATE],
         use=_records,
     )
 
@@ -63,9 +65,11 @@ def _shared(runtime: Runtime) -> Shared:
 
 
 def _resources(shared: Shared) -> list[ResourceServicer]:
-    suppressions = Suppressions(shared)
+    segments, suppressions = Segments(shared), Suppressions(shared)
     return [
-        Parties(shared, suppressions.suppress),
+        Parties(shared, suppressions.suppress, [segments.follow]),
+        SegmentMemberships(shared),
+        segments,
         Subscriptions(shared),
         suppressions,
         Templates(shared),

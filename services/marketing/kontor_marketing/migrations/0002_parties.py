@@ -1,4 +1,4 @@
-"""Create the topics, the parties and what they are made of, consent, and who is not to be contacted."""
+"""Create topics, parties and what they are made of, consent, who is not to be contacted, and segments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_known()
     _create_subscriptions()
     _create_suppressions()
+    _create_segments()
 
 
 def _create_topics() -> None:
@@ -182,6 +183,55 @@ def _create_suppressions() -> None:
     migrations.create_indexes("suppressions", "create_time", "update_time")
 
 
+def _create_segments() -> None:
+    migrations.create_resource(
+        "segments",
+        sa.Column("display_name", sa.Text, nullable=False),
+        sa.Column("display_name_key", KEY, nullable=False),
+        sa.Column("description", sa.Text),
+        sa.Column("kind", sa.SmallInteger, nullable=False),
+        sa.Column("filter", sa.Text),
+        sa.Column("include_segments", ARRAY(sa.Uuid)),
+        sa.Column("exclude_segments", ARRAY(sa.Uuid)),
+        sa.Column("evaluation", KEY),
+        sa.Column("evaluate_time", TIME),
+        sa.Column("search_text", sa.Text, nullable=False),
+        owned=False,
+    )
+    migrations.create_indexes("segments", "display_name_key", "kind", "create_time", "update_time")
+    under_way = sa.text("evaluation IS NOT NULL")
+    op.create_index("segments_evaluation", "segments", ["tenant_id", "evaluation"], postgresql_where=under_way)
+    migrations.create_search("segments", owned=False)
+    op.create_table(
+        "segment_picks",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("segment", sa.Uuid, primary_key=True),
+        sa.Column("party", sa.Uuid, primary_key=True),
+        sa.Column("pick_time", TIME, nullable=False, server_default=sa.text("now()")),
+    )
+    op.create_index("segment_picks_party", "segment_picks", ["tenant_id", "party"])
+    migrations.secure("segment_picks")
+    migrations.create_resource(
+        "segment_memberships",
+        sa.Column("segment", sa.Uuid, nullable=False),
+        sa.Column("party", sa.Uuid, nullable=False),
+        sa.Column("enter_time", TIME, nullable=False),
+        sa.Column("leave_time", TIME),
+        owned=False,
+    )
+    op.create_index(
+        "segment_memberships_now",
+        "segment_memberships",
+        ["tenant_id", "segment", "party"],
+        unique=True,
+        postgresql_where=sa.text("leave_time IS NULL"),
+    )
+    migrations.create_indexes("segment_memberships", "segment", "party", "enter_time", "leave_time")
+    op.create_index(
+        "segment_memberships_segment_party", "segment_memberships", ["tenant_id", "segment", "party", "id"]
+    )
+
+
 def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
     columns = ["tenant_id", column], [f"{other}.tenant_id", f"{other}.id"]
     return sa.ForeignKeyConstraint(*columns, name=f"{table}_{column}_fkey")
@@ -189,10 +239,10 @@ def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 
 def downgrade() -> None:
     """Drop them."""
-    for table in ("suppressions", "subscriptions"):
+    for table in ("segment_memberships", "segment_picks", "suppressions", "subscriptions"):
         op.drop_table(table)
     for table in ("known_complaints", "known_statuses", "known_affiliations", "known_accounts", "party_addresses"):
         op.drop_table(table)
-    for table in ("parties", "topics"):
+    for table in ("segments", "parties", "topics"):
         op.execute(f"DROP FUNCTION search_{table}")
         op.drop_table(table)

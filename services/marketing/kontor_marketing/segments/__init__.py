@@ -1,0 +1,1 @@
+"""Segments: groups of parties, and who was in them when."""
