@@ -261,7 +261,9 @@ class Store:
 
         def build() -> Statement:
             columns = self._table.c
-            return Statement(self._table.insert().values({name: _parameter(name, columns[name].type) for name in given}))
+            return Statement(
+                self._table.insert().values({name: _parameter(name, columns[name].type) for name in given})
+            )
 
         tx.defer(self._cached(("insert", *given), build), given)
 
