@@ -14,10 +14,10 @@ SECONDS = 60
 
 
 class Rest:
-    """Calls as the administrator of a tenant, and takes no status but the one that is expected."""
+    """Calls as the administrator of a tenant, or with a token, and takes no status but the one that is expected."""
 
-    def __init__(self, platform: Platform, tenant: str = "demo") -> None:
-        headers = {"authorization": f"Bearer {platform.token(tenant=tenant)}"}
+    def __init__(self, platform: Platform, tenant: str = "demo", token: str = "") -> None:
+        headers = {"authorization": f"Bearer {token or platform.token(tenant=tenant)}"}
         self.http = httpx.Client(base_url=platform.url, headers=headers, timeout=SECONDS)
 
     def __enter__(self) -> Self:
