@@ -41,6 +41,7 @@ from kontor_sales.leads.conversion import CONVERT_LEAD
 from kontor_sales.leads.converting import Converting, trying
 from kontor_sales.leads.refreshing import Refreshing
 from kontor_sales.leads.table import leads
+from kontor_sales.opportunities import events as opportunity_events
 from kontor_sales.opportunities import stalling
 from kontor_sales.opportunities.api import Opportunities
 from kontor_sales.opportunities.table import opportunities
@@ -87,6 +88,7 @@ def _handlers() -> Handlers:
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
     calendar_events.declare(handlers)
     lead_events.declare(handlers)
+    opportunity_events.declare(handlers)
     recommendation_events.declare(handlers)
     visit_events.declare(handlers)
     return handlers
