@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, array_agg, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kontor.partners.v1 import deal_registration_service_pb2
 from kontor_kit.db import Statement, Transaction
@@ -41,7 +41,7 @@ _found = sa.select(deal_claims.c.registration).where(
     deal_claims.c.tenant_id == TENANT, deal_claims.c.key == sa.any_(_KEYS)
 )
 _known_by = (
-    sa.select(array_agg(deal_claims.c.key))
+    sa.select(sa.func.array_agg(deal_claims.c.key))
     .where(
         deal_claims.c.tenant_id == deal_registrations.c.tenant_id,
         deal_claims.c.registration == deal_registrations.c.id,
