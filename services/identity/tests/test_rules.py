@@ -76,9 +76,9 @@ class TestRoles:
     def test_standard_roles_are_made_of_known_permissions_and_only_the_first_manages_people(self):
         known = known_permissions()
         made = roles.standard_roles(known)
-        assert [role.display_name for role in made] == ["Admin", "Manager", "Member", "Reader"]
+        assert [role.display_name for role in made] == ["Admin", "Manager", "Member", "Reader", "Partner"]
         assert all(roles.is_known(grant.permission, known) for role in made for grant in role.grants)
-        for role in made[1:]:
+        for role in made[1:4]:
             somebody = principal(roles.merge(role.grants))
             assert somebody.scope("contacts.accounts.read") is Scope.ALL
             assert all(
@@ -88,6 +88,18 @@ class TestRoles:
             )
         reader = principal(roles.merge(made[3].grants))
         assert all(reader.scope(p) is None for p in known if p.startswith("contacts.") and not p.endswith(".read"))
+
+    def test_people_of_partners_see_nothing_of_others(self):
+        (role,) = [each for each in roles.standard_roles(known_permissions()) if each.display_name == "Partner"]
+        somebody = principal(roles.merge(role.grants))
+        permitted = {permission for permission in known_permissions() if somebody.scope(permission)}
+        assert {permission.partition(".")[0] for permission in permitted} == {"identity", "partners", "sales"}
+        assert {p for p in permitted if not p.startswith("partners.")} == {
+            "identity.users.setPassword",
+            "sales.products.read",
+        }
+        assert not {p for p in permitted if p.endswith((".explain", ".approve", ".recall", ".distribute"))}
+        assert {somebody.scope(p) for p in permitted if p.startswith("partners.")} == {Scope.TEAM}
 
 
 class TestUsers:

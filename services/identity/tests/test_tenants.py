@@ -31,7 +31,7 @@ class TestOperators:
     def test_tenant_starts_with_roles_and_its_administrator(self, tenant, inside):
         assert tenant.state == 1
         roles = {role.display_name: role.name for role in inside("ListRoles").roles}
-        assert set(roles) == {"Admin", "Manager", "Member", "Reader"}
+        assert set(roles) == {"Admin", "Manager", "Member", "Reader", "Partner"}
         (boss,) = inside("ListUsers").users
         assert (boss.email, list(boss.roles)) == ("boss@acme.example", [roles["Admin"]])
 

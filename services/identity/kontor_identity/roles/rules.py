@@ -85,6 +85,25 @@ _STARTED = "operations"
 """What somebody started: nobody but managers sees, or cancels, what others did."""
 
 
+# What a partner's people do with their partner's records; what else is permitted there is not for them: it tells of other
+# partners, or decides.
+_PARTNERS = (
+    "partners.changes.read",
+    "partners.dealRegistrations.cancel",
+    "partners.dealRegistrations.create",
+    "partners.dealRegistrations.extend",
+    "partners.dealRegistrations.read",
+    "partners.dealRegistrations.submit",
+    "partners.dealRegistrations.update",
+    "partners.leadOffers.accept",
+    "partners.leadOffers.decline",
+    "partners.leadOffers.read",
+    "partners.partners.read",
+    "partners.programmes.read",
+    "sales.products.read",
+)
+
+
 ADMIN = "Admin"
 """The standard role that may do everything."""
 
@@ -120,4 +139,12 @@ def standard_roles(known: Collection[str]) -> tuple[StandardRole, ...]:
         ),
         StandardRole("Member", "Sees all records and works on those of the own teams.", (*reading, *working, *people)),
         StandardRole("Reader", "Sees all records and changes none.", (*reading, *people)),
+        StandardRole(
+            "Partner",
+            "For the people of a partner, in the partner's team: sees and works on that partner's records, and nothing else.",
+            (
+                *(Grant(permission, Scope.TEAM) for permission in _PARTNERS if permission in known),
+                Grant("identity.users.setPassword", Scope.OWN),
+            ),
+        ),
     )
