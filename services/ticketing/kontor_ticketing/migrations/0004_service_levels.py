@@ -18,6 +18,7 @@ def upgrade() -> None:
     """Create the tables."""
     _working_calendars()
     _sla_policies()
+    _deadlines()
 
 
 def _working_calendars() -> None:
@@ -77,7 +78,19 @@ def _sla_policies() -> None:
     migrations.secure("sla_policy_versions", app="SELECT, INSERT")
 
 
+def _deadlines() -> None:
+    """Let the system role find over all tenants which tickets there is something to tell of; it changes nothing."""
+    due = sa.text("next_due_time IS NOT NULL AND delete_time IS NULL")
+    op.create_index("tickets_due", "tickets", ["tenant_id", "next_due_time", "id"], postgresql_where=due)
+    role = migrations.system_role()
+    op.execute(f"CREATE POLICY system ON tickets FOR SELECT TO {role} USING (true)")
+    op.execute(f"GRANT SELECT ON tickets TO {role}")
+
+
 def downgrade() -> None:
     """Drop the tables."""
+    op.execute(f"REVOKE SELECT ON tickets FROM {migrations.system_role()}")
+    op.execute("DROP POLICY system ON tickets")
+    op.drop_index("tickets_due", "tickets")
     for table in ("sla_policy_versions", "sla_policies", "working_calendars"):
         op.drop_table(table)

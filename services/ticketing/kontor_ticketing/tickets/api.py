@@ -1,6 +1,7 @@
 """The gRPC service of tickets."""
 
 import datetime as dt
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ from kontor.ticketing.v1 import ticket_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Statement, Transaction
+from kontor_kit.due import Due
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
@@ -19,6 +21,7 @@ from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Store, is_live
+from kontor_kit.tracing import Trace
 from kontor_ticketing.articles.table import ARTICLE
 from kontor_ticketing.priority_matrices.table import PRIORITY_MATRIX, priority_matrices
 from kontor_ticketing.queues.rules import can_reopen
@@ -27,6 +30,7 @@ from kontor_ticketing.ticket_entries import rules as entries
 from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, OPEN, SOLVED
 from kontor_ticketing.ticket_states.table import TICKET_STATE, ticket_states
 from kontor_ticketing.tickets import rules
+from kontor_ticketing.tickets.clocks import Clocks
 from kontor_ticketing.tickets.table import TICKET
 
 Move = Callable[[Transaction, Call, str, str], None]
@@ -62,6 +66,7 @@ class Tickets(ResourceServicer):
     def __init__(self, shared: Shared, standard_state: StandardState) -> None:
         super().__init__(shared)
         self._standard_state = standard_state
+        self._clocks = Clocks()
         self._moving: list[Move] = []
         self._articles = Store(ARTICLE)
         self._queues = Store(QUEUE)
@@ -88,6 +93,7 @@ class Tickets(ResourceServicer):
             if overridden or asked != (after.impact, after.urgency):
                 after.priority = rules.priority(self._cells(tx), after.impact, after.urgency)
         rules.enter(after, category, dt.datetime.now(dt.UTC))
+        self._clocks.follow(tx, before, after, dt.datetime.now(dt.UTC))
 
     def put(self, tx: Transaction, call: Call, locked: Locked, after: Any, event: str) -> Any:
         """Store a changed ticket; the event says what happened."""
@@ -177,7 +183,24 @@ class Tickets(ResourceServicer):
 
         return self._change(request, call, tx, clear)
 
+    def explain_deadline(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Tell how a deadline of a ticket comes about."""
+        ticket = self.store.get_one(tx, self.reach(call), parse_name(request.name, TICKET.pattern, "name"))
+        if ticket is None:
+            raise self.not_found(request.name)
+        return self._clocks.explain(tx, ticket, request, dt.datetime.now(dt.UTC))
+
     # For others of the service.
+
+    def pass_time(self, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.datetime) -> None:
+        """Tell of deadlines of a ticket that come soon or are missed, each once."""
+        call = self.own_call(tx, trace)
+        locked = self.store.lock(tx, self.reach(call), self.scope(call), [id]).get(id)
+        if locked is None or not is_live(locked.message) or locked.message.category == CLOSED:
+            return
+        while event := self._clocks.tell(tx, after := _copy(locked.message), now):
+            self.put(tx, call, locked, after, event)
+            locked = locked._replace(message=after, version=locked.version + 1)
 
     def take_along(self, move: Move) -> None:
         """Have something of a ticket moved when it is merged into another one."""
@@ -290,3 +313,10 @@ def _copy(ticket: Any) -> Any:
     copy = type(ticket)()
     copy.CopyFrom(ticket)
     return copy
+
+
+def _pass_time(records: Any, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.datetime) -> None:
+    records["tickets"].pass_time(tx, trace, id, now)
+
+
+TELL_DEADLINES = Due("tell-deadlines", "tickets", ["next_due_time <= :now"], _pass_time, seconds=15.0)

@@ -62,6 +62,14 @@ tickets = resource_table(
             "first_answer_time", "solved_time", "closed_time", "next_due_time", "create_time", "update_time",
         )
     ),
+    # Those of whose deadlines there is something to tell: what the job looks for.
+    sa.Index(
+        "tickets_due",
+        "tenant_id",
+        "next_due_time",
+        "id",
+        postgresql_where=sa.text("next_due_time IS NOT NULL AND delete_time IS NULL"),
+    ),
     search_index("tickets"),
 )  # fmt: skip
 
@@ -80,7 +88,9 @@ TICKET = Resource(
         *STANDARD_EVENTS,
         "answered",
         "assigned",
+        "breached",
         "closed",
+        "due_soon",
         "merged",
         "priority_changed",
         "priority_overridden",
