@@ -9,11 +9,14 @@ from kontor.contacts.v1.account_pb2 import Account
 from kontor.contacts.v1.address_status_pb2 import AddressStatus
 from kontor.contacts.v1.affiliation_pb2 import Affiliation
 from kontor.contacts.v1.contact_pb2 import Contact
+from kontor.ticketing.v1.ticket_category_pb2 import TICKET_CATEGORY_OPEN
+from kontor.ticketing.v1.ticket_pb2 import Ticket
 
 CONTACT = "kontor.contacts.v1.contact"
 ACCOUNT = "kontor.contacts.v1.account"
 AFFILIATION = "kontor.contacts.v1.affiliation"
 STATUS = "kontor.contacts.v1.address_status"
+TICKET = "kontor.ticketing.v1.ticket"
 
 
 def contact(given_name: str = "Rosa", *emails: str, **fields: Any) -> Contact:
@@ -41,6 +44,17 @@ def status(address: str, **fields: Any) -> AddressStatus:
     """Return what is known of an e-mail address."""
     name = f"addressStatuses/{uuid.uuid4()}"
     return AddressStatus(name=name, kind=AddressStatus.KIND_EMAIL, address=address, **fields)
+
+
+def complaint(of: Contact | None = None, by: Account | None = None) -> Ticket:
+    """Return a complaint that is open."""
+    return Ticket(
+        name=f"tickets/{uuid.uuid4()}",
+        type=Ticket.TYPE_COMPLAINT,
+        category=TICKET_CATEGORY_OPEN,
+        requester=of.name if of else "",
+        account=by.name if by else "",
+    )
 
 
 def party_of(contact: Contact) -> str:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from grpc import StatusCode
 
 from kontor.contacts.v1.account_pb2 import Account
+from kontor.ticketing.v1.ticket_category_pb2 import TICKET_CATEGORY_OPEN, TICKET_CATEGORY_SOLVED
+from kontor.ticketing.v1.ticket_pb2 import Ticket
+from kontor_kit.inbox.events import Event
+from kontor_kit.inbox.handling import Work
+from kontor_kit.tracing import start_span
+from kontor_marketing.parties.events import follow_account, follow_affiliation, follow_contact, follow_ticket
+from kontor_marketing.service import service
 from services.marketing.tests.marketing import (
     ACCOUNT,
     AFFILIATION,
     CONTACT,
     STATUS,
+    TICKET,
     account,
     affiliation,
+    complaint,
     contact,
     party_of,
     status,
 )
-
-AT = "{}@example.com"
 
 
 @pytest.fixture
@@ -110,6 +121,77 @@ class TestFollowing:
         known.delete_time.GetCurrentTime()
         tell(anna.tenant, f"{STATUS}.deleted", known, 2)
         assert not any(email.invalid for email in anna("GetParty", name=party_of(rosa)).emails)
+
+
+class TestComplaints:
+    @pytest.fixture
+    def count(self, anna):
+        return lambda contact: anna("GetParty", name=party_of(contact)).open_complaints
+
+    def test_count_for_who_complains_until_they_are_solved(self, anna, tell, rosa, count):
+        ticket = complaint(rosa)
+        tell(anna.tenant, f"{TICKET}.created", ticket, 1)
+        assert count(rosa) == 1
+        assert not anna("ListParties", filter="open_complaints = 0").parties
+        ticket.category = TICKET_CATEGORY_SOLVED
+        tell(anna.tenant, f"{TICKET}.solved", ticket, 2)
+        assert count(rosa) == 0
+        ticket.category = TICKET_CATEGORY_OPEN
+        tell(anna.tenant, f"{TICKET}.reopened", ticket, 3)
+        assert count(rosa) == 1
+        ticket.delete_time.GetCurrentTime()
+        tell(anna.tenant, f"{TICKET}.deleted", ticket, 4)
+        assert count(rosa) == 0
+
+    def test_count_for_all_of_the_account_once(self, anna, tell, rosa, count):
+        firm, other = account(), account()
+        twin = contact("Twin")
+        tell(anna.tenant, f"{CONTACT}.created", twin, 1)
+        tell(anna.tenant, f"{AFFILIATION}.created", affiliation(rosa, firm), 1)
+        ticket = complaint(rosa, firm)
+        tell(anna.tenant, f"{TICKET}.created", ticket, 1)
+        assert (count(rosa), count(twin)) == (1, 0)
+        tell(anna.tenant, f"{AFFILIATION}.created", affiliation(twin, firm), 1)
+        assert count(twin) == 1
+        ticket.account = other.name
+        tell(anna.tenant, f"{TICKET}.updated", ticket, 2)
+        assert (count(rosa), count(twin)) == (1, 0)
+
+    def test_nothing_else_counts(self, anna, tell, rosa, count):
+        ticket = complaint(rosa)
+        ticket.type = Ticket.TYPE_QUESTION
+        tell(anna.tenant, f"{TICKET}.updated", ticket, 2)
+        ticket.type = Ticket.TYPE_COMPLAINT
+        tell(anna.tenant, f"{TICKET}.snapshot", ticket, 1)
+        assert count(rosa) == 0
+
+
+class TestTogether:
+    def test_what_is_told_at_the_same_moment_is_known_in_the_end(self, anna, server, tell):
+        """Each time in as many transactions as there are events, all of them at once."""
+        records = service().use(server.runtime)
+        for _ in range(5):
+            rosa, firm = contact("Rosa"), account(industry="Optics")
+            told = [
+                (follow_contact, CONTACT, rosa),
+                (follow_account, ACCOUNT, firm),
+                (follow_affiliation, AFFILIATION, affiliation(rosa, firm)),
+                (follow_ticket, TICKET, complaint(by=firm)),
+            ]
+            start = Barrier(len(told))
+
+            def handle(handler, kind, record, start=start):
+                now = dt.datetime.now(dt.UTC)
+                data = record.SerializeToString()
+                event = Event(uuid.uuid4(), anna.tenant, f"{kind}.created", record.name, 1, now, data)
+                with server.runtime.database.write(anna.tenant) as tx:
+                    start.wait()
+                    handler(event, Work(tx, start_span(), records))
+
+            with ThreadPoolExecutor(len(told)) as pool:
+                list(pool.map(lambda each: handle(*each), told))
+            party = anna("GetParty", name=party_of(rosa))
+            assert (party.account, party.industry, party.open_complaints) == (firm.name, "Optics", 1)
 
 
 class TestRights:

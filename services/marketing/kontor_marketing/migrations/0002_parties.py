@@ -110,18 +110,21 @@ def _create_known() -> None:
         sa.Column("invalid", sa.Boolean, nullable=False),
         sa.Column("opted_out", sa.Boolean, nullable=False),
     )
-    live, counts = sa.text("live"), sa.text("open")
+    live = sa.text("live")
     op.create_index("known_statuses_address", "known_statuses", ["tenant_id", "address"], postgresql_where=live)
-    _create_record(
-        "known_complaints",
-        "ticket",
-        sa.Column("open", sa.Boolean, nullable=False),
+    op.create_table(
+        "known_tickets",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("ticket", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("complains", sa.Boolean, nullable=False),
         sa.Column("contact", sa.Uuid),
         sa.Column("account", sa.Uuid),
     )
+    migrations.secure("known_tickets")
     for column in ("contact", "account"):
-        name = f"known_complaints_{column}"
-        op.create_index(name, "known_complaints", ["tenant_id", column], postgresql_where=counts)
+        name, complains = f"known_tickets_{column}", sa.text("complains")
+        op.create_index(name, "known_tickets", ["tenant_id", column], postgresql_where=complains)
 
 
 def _create_record(table: str, key: str, *columns: sa.Column[object]) -> None:
@@ -227,9 +230,7 @@ def _create_segments() -> None:
         postgresql_where=sa.text("leave_time IS NULL"),
     )
     migrations.create_indexes("segment_memberships", "segment", "party", "enter_time", "leave_time")
-    op.create_index(
-        "segment_memberships_segment_party", "segment_memberships", ["tenant_id", "segment", "party", "id"]
-    )
+    op.create_index("segment_memberships_segment_party", "segment_memberships", ["tenant_id", "segment", "party", "id"])
 
 
 def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
@@ -241,7 +242,7 @@ def downgrade() -> None:
     """Drop them."""
     for table in ("segment_memberships", "segment_picks", "suppressions", "subscriptions"):
         op.drop_table(table)
-    for table in ("known_complaints", "known_statuses", "known_affiliations", "known_accounts", "party_addresses"):
+    for table in ("known_tickets", "known_statuses", "known_affiliations", "known_accounts", "party_addresses"):
         op.drop_table(table)
     for table in ("segments", "parties", "topics"):
         op.execute(f"DROP FUNCTION search_{table}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -67,21 +67,21 @@ class Parties(ResourceServicer):
     # What the service does as others tell it.
 
     def follow_contact(self, tx: Transaction, trace: Trace, contact: Any, version: int) -> None:
-        """Make the party of a contact what `version` of it says, unless it is as new already."""
+        """Make the party of a contact what `version` of it says, unless what it says is newer."""
         id = parse_name(contact.name, "contacts/{contact}", "name")
         known.take_turns(tx, id)
         call = self.own_call(tx, trace)
         locked = self.store.lock(tx, self.reach(call), Scope.ALL, [id]).get(id)
         after = PARTY.message()
         if locked is not None:
-            if locked.message.contact_version >= version:
+            if locked.message.contact_version > version:
                 return
             after.CopyFrom(locked.message)
         rules.follow_contact(after, contact, version)
         rules.follow_around(after, known.around(tx, [id], _today())[id])
         if locked is None:
             self._add(tx, id, after)
-        else:
+        elif after != locked.message:
             self.put(tx, call, locked, after, "updated")
         gone = contact.delete_time.ToDatetime(dt.UTC) if not is_live(contact) else None
         self.store.update(tx, id, {"delete_time": gone})
@@ -89,8 +89,9 @@ class Parties(ResourceServicer):
         known.list_addresses(tx, id, addresses if gone is None else set())
         self._tell(tx, trace, [id])
 
-    def follow_around(self, tx: Transaction, trace: Trace, ids: Sequence[uuid.UUID]) -> None:
-        """Make parties what is known around their contacts by now; `ids` are in order."""
+    def follow_around(self, tx: Transaction, trace: Trace, ids: Collection[uuid.UUID]) -> None:
+        """Make parties what is known around their contacts by now."""
+        ids = sorted(ids)
         call = self.own_call(tx, trace)
         for begin in range(0, len(ids), BATCH):
             locked = self.store.lock(tx, self.reach(call), Scope.ALL, ids[begin : begin + BATCH])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Final
 
 from kontor.contacts.v1 import account_pb2, address_status_pb2, affiliation_pb2, contact_pb2
+from kontor.ticketing.v1 import ticket_category_pb2, ticket_pb2
 from kontor_kit.ids import parse_name
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import Work
 from kontor_kit.store import is_live
 from kontor_marketing.parties import known, rules
-from kontor_marketing.parties.table import known_accounts, known_affiliations, known_statuses
+from kontor_marketing.parties.table import known_accounts, known_affiliations, known_statuses, known_tickets
+
+_DONE: Final = (ticket_category_pb2.TICKET_CATEGORY_SOLVED, ticket_category_pb2.TICKET_CATEGORY_CLOSED)
 
 
 def declare(handlers: Handlers) -> None:
@@ -20,6 +23,7 @@ def declare(handlers: Handlers) -> None:
     handlers.on("kontor.contacts.v1.account.*")(follow_account)
     handlers.on("kontor.contacts.v1.affiliation.*")(follow_affiliation)
     handlers.on("kontor.contacts.v1.address_status.*")(follow_address_status)
+    handlers.on("kontor.ticketing.v1.ticket.*")(follow_ticket)
 
 
 def follow_contact(event: Event, work: Work) -> None:
@@ -81,3 +85,24 @@ def follow_address_status(event: Event, work: Work) -> None:
         "opted_out": status.opted_out,
     }
     known.keep(work.tx, known_statuses, values)
+
+
+def follow_ticket(event: Event, work: Work) -> None:
+    """Complaints count for who complains and for all of the account, until they are solved."""
+    ticket: Any = event.record(ticket_pb2.Ticket())
+    complains = ticket.type == ticket.TYPE_COMPLAINT and ticket.category not in _DONE and is_live(ticket)
+    values = {
+        "ticket": parse_name(event.resource_name, "tickets/{ticket}", "ticket"),
+        "version": event.version,
+        "complains": complains,
+        "contact": parse_name(ticket.requester, "contacts/{contact}", "requester") if ticket.requester else None,
+        "account": parse_name(ticket.account, "accounts/{account}", "account") if ticket.account else None,
+    }
+    before, differs = known.keep(work.tx, known_tickets, values)
+    told = [each for each in (before, values) if each is not None and each["complains"]] if differs else []
+    if told:
+        known.take_turns(work.tx)
+        parties = {each["contact"] for each in told} - {None}
+        for account in {each["account"] for each in told} - {None}:
+            parties.update(known.affiliated(work.tx, account))
+        work.service["parties"].follow_around(work.tx, work.trace, parties)

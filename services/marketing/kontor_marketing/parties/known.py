@@ -17,8 +17,8 @@ from kontor_marketing.parties.rules import Around
 from kontor_marketing.parties.table import (
     known_accounts,
     known_affiliations,
-    known_complaints,
     known_statuses,
+    known_tickets,
     party_addresses,
 )
 
@@ -42,7 +42,7 @@ def take_turns(tx: Transaction, contact: uuid.UUID | None = None) -> None:
 
 
 def _keep(table: sa.Table) -> tuple[Statement, Statement]:
-    """Return what locks and reads a row, and what writes it unless it is as new already."""
+    """Return what locks and reads a row, and what writes it unless it is newer."""
     key = list(table.primary_key.columns)[1].name
     columns = [column for column in table.c if column.name != "tenant_id"]
     given = {column.name: sa.bindparam(f"new_{column.name}", type_=column.type) for column in columns}
@@ -52,16 +52,16 @@ def _keep(table: sa.Table) -> tuple[Statement, Statement]:
         write.on_conflict_do_update(
             index_elements=["tenant_id", key],
             set_={column.name: write.excluded[column.name] for column in columns if column.name != key},
-            where=table.c.version < write.excluded.version,
+            where=table.c.version <= write.excluded.version,
         )
     )
 
 
-_KEEP: Final = {table: _keep(table) for table in (known_accounts, known_affiliations, known_complaints, known_statuses)}
+_KEEP: Final = {table: _keep(table) for table in (known_accounts, known_affiliations, known_statuses, known_tickets)}
 
 
 def keep(tx: Transaction, table: sa.Table, values: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
-    """Keep the columns of a row of `table`, unless they are as new already.
+    """Keep the columns of a row of `table`, unless what is kept is newer.
 
     Return what was kept before (None for nothing), and whether that differs in more than the version.
     """
@@ -73,7 +73,7 @@ def keep(tx: Transaction, table: sa.Table, values: dict[str, Any]) -> tuple[dict
         if rows
         else None
     )
-    if before is not None and before["version"] >= values["version"]:
+    if before is not None and before["version"] > values["version"]:
         return before, False
     tx.defer(write, given)
     return before, before is None or {**before, "version": 0} != {**values, "version": 0}
@@ -83,8 +83,8 @@ def keep(tx: Transaction, table: sa.Table, values: dict[str, Any]) -> tuple[dict
 _AROUND: Final = Statement(
     sa.text(
         "SELECT given.id, first.account, first.display_name, first.industry, first.tier, first.roles, first.country,"
-        " (SELECT count(*) FROM known_complaints c WHERE c.tenant_id = :tenant AND c.open"
-        "   AND (c.contact = given.id OR c.account = first.account))"
+        " (SELECT count(*) FROM known_tickets t WHERE t.tenant_id = :tenant AND t.complains"
+        "   AND (t.contact = given.id OR t.account = first.account))"
         " FROM unnest(:ids) AS given (id) LEFT JOIN LATERAL ("
         "  SELECT a.account, k.display_name, k.industry, k.tier, k.roles, k.country FROM known_affiliations a"
         "  LEFT JOIN known_accounts k ON k.tenant_id = a.tenant_id AND k.account = a.account"

@@ -118,19 +118,19 @@ known_statuses = sa.Table(
     sa.Index("known_statuses_address", "tenant_id", "address", postgresql_where=sa.text("live")),
 )
 
-known_complaints = sa.Table(
-    "known_complaints",
+known_tickets = sa.Table(
+    "known_tickets",
     metadata,
     sa.Column("tenant_id", sa.Uuid, primary_key=True),
     sa.Column("ticket", sa.Uuid, primary_key=True),
     sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("live", sa.Boolean, nullable=False),
-    sa.Column("open", sa.Boolean, nullable=False),
+    sa.Column("complains", sa.Boolean, nullable=False),
     sa.Column("contact", sa.Uuid),
     sa.Column("account", sa.Uuid),
-    sa.Index("known_complaints_contact", "tenant_id", "contact", postgresql_where=sa.text("open")),
-    sa.Index("known_complaints_account", "tenant_id", "account", postgresql_where=sa.text("open")),
+    sa.Index("known_tickets_contact", "tenant_id", "contact", postgresql_where=sa.text("complains")),
+    sa.Index("known_tickets_account", "tenant_id", "account", postgresql_where=sa.text("complains")),
 )
+"""All tickets, for their versions; `complains` are complaints that are neither solved nor closed."""
 
 _TEXTS: Final = (
     "display_name",
