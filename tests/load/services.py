@@ -1,4 +1,4 @@
-"""Measures answers that one service makes of many rows, against the bare SQL of the same answers.
+"""Measures a read and a write of each service, and answers that are made of many rows, against the bare SQL of the same.
 
 The service is asked directly over gRPC, PostgreSQL as the same role under the same row security on a connection for
 each caller, with the least that gives the same answer and nothing around it.
@@ -6,6 +6,7 @@ each caller, with the least that gives the same answer and nothing around it.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,16 @@ import psycopg
 from instance import Instance, kontor
 from report import ServiceRow, percentile
 
+from kontor.contacts.v1 import account_pb2, account_service_pb2
+from kontor.marketing.v1 import topic_pb2, topic_service_pb2
+from kontor.partners.v1 import partner_pb2, partner_service_pb2
 from kontor.sales.v1 import (
     forecast_service_pb2,
     opportunity_service_pb2,
     pipeline_pb2,
     pipeline_service_pb2,
 )
+from kontor.ticketing.v1 import ticket_pb2, ticket_service_pb2
 
 CALLERS: Final = 8
 USERS: Final = 500
@@ -92,13 +97,72 @@ class Case(NamedTuple):
     title: str
     method: str
     """`Service/Method`."""
-    request: Any
+    requests: Sequence[Any]
+    """The callers take turns with them."""
     answer: Any
     """The class of what comes back."""
     statements: Sequence[str]
-    values: dict[str, Any]
+    values: Sequence[dict[str, Any]]
+    """For each request."""
     counted: Callable[[Any], int]
-    """How many rows an answer is about: as many as the counts in the first statements' answers."""
+    """How many rows an answer is about: as many as the first columns of the statements' answers say."""
+
+
+class Record(NamedTuple):
+    """A resource that one record of is read and changed."""
+
+    service: str
+    collection: str
+    table: str
+    message: Any
+    module: Any
+    """Where the requests are."""
+    fields: Callable[[Services, int], dict[str, Any]]
+    """What a new one has."""
+    field: str
+    """What is changed of it."""
+
+
+_RECORDS: Final = (
+    Record(
+        "ticketing",
+        "tickets",
+        "tickets",
+        ticket_pb2.Ticket,
+        ticket_service_pb2,
+        lambda _, number: {"subject": f"Ticket {number}"},
+        "subject",
+    ),
+    Record(
+        "marketing",
+        "topics",
+        "topics",
+        topic_pb2.Topic,
+        topic_service_pb2,
+        lambda _, number: {"display_name": f"Topic {number}", "key": f"topic_{number}"},
+        "description",
+    ),
+    Record(
+        "partners",
+        "partners",
+        "partners",
+        partner_pb2.Partner,
+        partner_service_pb2,
+        lambda services, number: {"display_name": f"Partner {number}", "account": services.create_account(number)},
+        "display_name",
+    ),
+)
+# What every change writes: the record, and what is told of it.
+_UPDATE: Final = (
+    (
+        "UPDATE {table} SET {field} = 'Changed', version = version + 1, update_time = now()"
+        " WHERE tenant_id = %(tenant)s AND id = %(id)s RETURNING 1"
+    ),
+    (
+        "INSERT INTO change_pending (tenant_id, resource_name, version, event_type, subject)"
+        " VALUES (%(tenant)s, %(id)s, 1, %(type)s, 'bench') RETURNING 0"
+    ),
+)
 
 
 class Services:
@@ -112,23 +176,74 @@ class Services:
 
     def rows(self) -> Iterator[ServiceRow]:
         """Measure one case after the other."""
-        with self._stack, psycopg.connect(self._running.database_url("owner", "sales"), autocommit=True) as connection:
-            for case in self._deals(connection):
+        with self._stack:
+            for record in _RECORDS:
+                for case in self._record(record):
+                    yield self._measure(record.service, case)
+            for case in self._deals():
                 yield self._measure("sales", case)
 
-    def _deals(self, connection: psycopg.Connection[Any]) -> Iterator[Case]:
+    def _record(self, record: Record) -> Iterator[Case]:
+        """Return the cases of reading a record and changing a field of it; each caller has one of their own."""
+        kind, collection = record.message.DESCRIPTOR.name, record.collection
+        module, snake = record.module, re.sub(r"(?<!^)([A-Z])", r"_\1", kind).lower()
+        create, get, update = (getattr(module, f"{verb}{kind}Request") for verb in ("Create", "Get", "Update"))
+        fields = [record.fields(self, number) for number in range(CALLERS)]
+        made = [
+            self._call(record.service, f"{kind}Service/Create{kind}", create(**{snake: each}), record.message)()
+            for each in fields
+        ]
+        ids = [
+            {"tenant": self._running.tenant, "id": one.name.rpartition("/")[2], "type": f"{collection}.updated"}
+            for one in made
+        ]
+        yield Case(
+            f"get one of {collection}",
+            f"{kind}Service/Get{kind}",
+            [get(name=one.name) for one in made],
+            record.message,
+            [f"SELECT 1, t.* FROM {record.table} t WHERE tenant_id = %(tenant)s AND id = %(id)s"],  # constants
+            ids,
+            lambda _: 1,
+        )
+        yield Case(
+            f"update one of {collection}",
+            f"{kind}Service/Update{kind}",
+            [
+                update(
+                    **{
+                        snake: record.message(name=one.name, **{record.field: "Changed"}),
+                        "update_mask": {"paths": [record.field]},
+                    }
+                )
+                for one in made
+            ],
+            record.message,
+            [statement.format(table=record.table, field=record.field) for statement in _UPDATE],
+            ids,
+            lambda _: 1,
+        )
+
+    def create_account(self, number: int) -> str:
+        """Return the name of a new account."""
+        request = account_service_pb2.CreateAccountRequest(account={"display_name": f"Account {number}"})
+        answer = self._call("contacts", "AccountService/CreateAccount", request, account_pb2.Account)()
+        return str(answer.name)
+
+    def _deals(self) -> Iterator[Case]:
         created = pipeline_service_pb2.CreatePipelineRequest(pipeline={"display_name": "Bench"})
         name = self._call("sales", "PipelineService/CreatePipeline", created, pipeline_pb2.Pipeline)().name
         values = {"tenant": self._running.tenant, "pipeline": name.partition("/")[2]}
-        connection.execute(_FILL, {**values, "rows": self._rows})
-        connection.execute("VACUUM ANALYZE opportunities")
+        with psycopg.connect(self._running.database_url("owner", "sales"), autocommit=True) as connection:
+            connection.execute(_FILL, {**values, "rows": self._rows})
+            connection.execute("VACUUM ANALYZE opportunities")
         yield Case(
             "board",
             "OpportunityService/ShowBoard",
-            opportunity_service_pb2.ShowBoardRequest(name=name),
+            [opportunity_service_pb2.ShowBoardRequest(name=name)],
             opportunity_service_pb2.ShowBoardResponse,
             _BOARD,
-            values,
+            [values],
             lambda answer: sum(column.count for column in answer.columns),
         )
         for title, statements, fields in (
@@ -138,21 +253,22 @@ class Services:
             yield Case(
                 title,
                 "ForecastService/RollUpForecast",
-                forecast_service_pb2.RollUpForecastRequest(period=2, **fields),  # type: ignore[arg-type]
+                [forecast_service_pb2.RollUpForecastRequest(period=2, **fields)],  # type: ignore[arg-type]
                 forecast_service_pb2.RollUpForecastResponse,
                 statements,
-                values,
+                [values],
                 lambda answer: sum(
                     line.count for forecast in (answer.total, *answer.groups) for line in forecast.lines
                 ),
             )
 
     def _measure(self, service: str, case: Case) -> ServiceRow:
-        served = self._call(service, case.method, case.request, case.answer)
-        asked = [self._bare(service, case) for _ in range(CALLERS)]
-        if (found := case.counted(served())) != (expected := asked[0]()):
+        turns = [number % len(case.requests) for number in range(CALLERS)]
+        served = [self._call(service, case.method, case.requests[turn], case.answer) for turn in turns]
+        asked = [self._bare(service, case, case.values[turn]) for turn in turns]
+        if (found := case.counted(served[0]())) != (expected := asked[0]()):
             raise AssertionError(f"{case.title}: the service counts {found} rows, the statements {expected}")
-        bare, took = self._ask(asked), self._ask([served] * CALLERS)
+        bare, took = self._ask(asked), self._ask(served)
         return ServiceRow(
             case.title,
             CALLERS,
@@ -169,7 +285,7 @@ class Services:
         metadata = (("authorization", f"Bearer {self._running.token}"),)
         return lambda: send(request, metadata=metadata, timeout=30)
 
-    def _bare(self, service: str, case: Case) -> Callable[[], int]:
+    def _bare(self, service: str, case: Case, values: dict[str, Any]) -> Callable[[], int]:
         """Return what sends the statements in one pipeline, as the service does, and counts what they count."""
         url = self._running.database_url("app", service)
         connection = self._stack.enter_context(psycopg.connect(url, autocommit=True, prepare_threshold=0))
@@ -177,7 +293,7 @@ class Services:
 
         def ask() -> int:
             with connection.pipeline():
-                cursors = [connection.execute(statement, case.values) for statement in case.statements]
+                cursors = [connection.execute(statement, values) for statement in case.statements]
                 rows = [row for cursor in cursors for row in cursor.fetchall()]
             return sum(row[0] for row in rows if isinstance(row[0], int))
 
