@@ -128,13 +128,21 @@ class TestPriority:
 
     def test_by_the_tenants_own_matrix(self, anna):
         cells = [{"impact": 2, "urgency": 2, "priority": HIGH}]
-        anna("CreatePriorityMatrix", priority_matrix={"display_name": "Ours", "cells": cells})
+        anna("CreatePriorityMatrix", priority_matrix={"display_name": "Ours", "cells": cells, "standard": True})
         assert (ticket(anna).priority, ticket(anna, urgency=1).priority) == (HIGH, LOW)
 
-    def test_there_is_one_matrix(self, anna):
-        anna("CreatePriorityMatrix", priority_matrix={"display_name": "Ours"})
-        refused = anna.refusal("CreatePriorityMatrix", priority_matrix={"display_name": "Another"})
-        assert refused.code is StatusCode.ALREADY_EXISTS
+    def test_one_matrix_holds(self, anna):
+        def create(display_name, priority, standard=True):
+            cells = [{"impact": 2, "urgency": 2, "priority": priority}]
+            wanted = {"display_name": display_name, "cells": cells, "standard": standard}
+            return anna("CreatePriorityMatrix", priority_matrix=wanted)
+
+        first, second = create("First", HIGH), create("Second", URGENT)
+        create("Third", LOW, standard=False)
+        assert not anna("GetPriorityMatrix", name=first.name).standard
+        assert ticket(anna).priority == URGENT
+        anna("DeletePriorityMatrix", name=second.name)
+        assert ticket(anna).priority == NORMAL
 
     def test_a_matrix_says_everything_once(self, anna):
         cells = [{"impact": 2, "urgency": 2, "priority": HIGH}] * 2

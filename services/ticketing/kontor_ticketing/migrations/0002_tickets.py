@@ -44,10 +44,17 @@ def _ticket_states() -> None:
 
 
 def _priority_matrices() -> None:
-    migrations.create_resource("priority_matrices", *_named(), sa.Column("cells", JSONB), owned=False)
-    live = sa.text("delete_time IS NULL")
-    op.create_index("priority_matrices_one", "priority_matrices", ["tenant_id"], unique=True, postgresql_where=live)
-    migrations.create_indexes("priority_matrices", "display_name_key", *TIMES)
+    migrations.create_resource(
+        "priority_matrices",
+        *_named(),
+        sa.Column("cells", JSONB),
+        sa.Column("standard", sa.Boolean, nullable=False),
+        owned=False,
+    )
+    marked = sa.text("standard AND delete_time IS NULL")
+    columns = ["tenant_id"]
+    op.create_index("priority_matrices_marked", "priority_matrices", columns, unique=True, postgresql_where=marked)
+    migrations.create_indexes("priority_matrices", "display_name_key", "standard", *TIMES)
 
 
 def _tickets() -> None:

@@ -14,16 +14,18 @@ priority_matrices = resource_table(
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("display_name_key", KEY_TEXT, nullable=False),
     json_column("cells"),
+    sa.Column("standard", sa.Boolean, nullable=False),
     index("priority_matrices", "display_name_key"),
+    index("priority_matrices", "standard"),
     index("priority_matrices", "create_time"),
     index("priority_matrices", "update_time"),
-    sa.Index("priority_matrices_one", "tenant_id", unique=True, postgresql_where=sa.text("delete_time IS NULL")),
+    sa.Index(
+        "priority_matrices_marked",
+        "tenant_id",
+        unique=True,
+        postgresql_where=sa.text("standard AND delete_time IS NULL"),
+    ),
     owned=False,
 )
 
-PRIORITY_MATRIX = Resource(
-    priority_matrix_pb2.PriorityMatrix,
-    priority_matrices,
-    scope=TenantScope(),
-    conflicts={"priority_matrices_one": "there is a matrix already; change it"},
-)
+PRIORITY_MATRIX = Resource(priority_matrix_pb2.PriorityMatrix, priority_matrices, scope=TenantScope())

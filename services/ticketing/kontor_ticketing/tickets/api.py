@@ -52,7 +52,7 @@ _STATE: Final = Statement(
 )
 _MATRIX: Final = Statement(
     sa.select(*PRIORITY_MATRIX.codec.columns()).where(
-        priority_matrices.c.tenant_id == TENANT, priority_matrices.c.delete_time.is_(None)
+        priority_matrices.c.tenant_id == TENANT, priority_matrices.c.standard, priority_matrices.c.delete_time.is_(None)
     )
 )
 

@@ -49,13 +49,13 @@ def enter(ticket: Any, category: int, now: dt.datetime) -> None:
     moment = max(last, now)
     ticket.category = category
     ticket.category_spans.add(category=category).start_time.FromDatetime(moment)
+    ticket.ClearField("closed_time")
     if category in LIVE:
         ticket.ClearField("solved_time")
-        ticket.ClearField("closed_time")
         ticket.reopen_count += before not in (0, *LIVE)
     elif category == SOLVED:
         ticket.solved_time.FromDatetime(moment)
-    elif category == CLOSED:
+    else:
         ticket.closed_time.FromDatetime(moment)
 
 
