@@ -18,7 +18,19 @@ from kontor_kit.ids import uuid7
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, Client
 from tests.e2e.contract import OPERATION, TENANT, method, request
-from tests.e2e.samples import ACCOUNT, AFTERWARDS, CALLER, COLLEAGUE, LINES, LINK, ONCE, Names, nothing, state_for
+from tests.e2e.samples import (
+    ACCOUNT,
+    AFTERWARDS,
+    CALLER,
+    COLLEAGUE,
+    LINES,
+    LINK,
+    ONCE,
+    OTHER,
+    Names,
+    nothing,
+    state_for,
+)
 
 _START = (
     "INSERT INTO operations (tenant_id, id, kind, state, subject, request, stage, done_units, total_units,"
@@ -116,6 +128,7 @@ class Tenant:
         if state is None:
             return names | {kind: self.create(kind)} if new and kind else names
         token = self.colleague if state.by == COLLEAGUE else self.master(kind)
+        names[OTHER] = names.get(kind, "")
         names[kind] = self.create(kind, state.record(names), token)
         for step in state.steps:
             preparing = method(step)

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Names = Mapping[str, str]
-"""Type of resource, for example `contacts.kontor/Account`, to the name of a record; further `CALLER` and `LINK`."""
+"""Type of resource, for example `contacts.kontor/Account`, to the name of a record; further `CALLER`, `OTHER` and `LINK`."""
 Fields = Callable[[Names], dict[str, Any]]
 """Returns fields as in JSON; they may name the records of `names`."""
 
 CALLER = "caller"
 """The user who asks."""
+OTHER = "other"
+"""Another record of the kind that a method is used on."""
 LINK = "link"
 """The secret that lets somebody in who has no token: the key of a form or a feed, the token of a quote."""
 ACTIVITY, QUOTE, ORDER = "sales.kontor/Activity", "sales.kontor/Quote", "sales.kontor/Order"
 USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
 PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
+TICKET = "ticketing.kontor/Ticket"
 
 # What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
 TEXTS = {
@@ -107,6 +110,7 @@ RECORDS: dict[str, Fields] = {
     "sales.kontor/LeadScoreRule": lambda names: {"points": 5, "eventType": "form.submitted"},
     "sales.kontor/Promotion": lambda names: {"discountPercent": {"value": "10"}, "startTime": "2020-01-01T00:00:00Z"},
     QUOTE: lambda names: {"lines": LINES, "validUntil": {"year": 2090, "month": 1, "day": 1}},
+    TICKET: lambda names: {"account": names[ACCOUNT]},
 }
 # What a request holds, beside what is required of it; and where that has to be something particular.
 REQUESTS: dict[str, Fields] = {
@@ -119,6 +123,7 @@ REQUESTS: dict[str, Fields] = {
     },
     "ConvertLead": lambda names: {"opportunity": {"displayName": "Example"}},
     "DeclineQuote": lambda names: {"token": names[LINK]},
+    "MergeTicket": lambda names: {"into": names[OTHER]},
     "PlanVisits": lambda names: {
         "user": names[USER],
         "startDate": {"year": 2030, "month": 1, "day": 7},
@@ -225,15 +230,20 @@ STATES = {
     "BridgeForecast": State(kind="sales.kontor/ForecastSnapshot"),
     "DeclineHandOver": OFFERED,
     "DeclineQuote": SENT,
+    "ClearTicketPriority": State(("OverrideTicketPriority",)),
     # No opportunity goes through it.
     "DeletePipeline": State(),
+    # No ticket is in it.
+    "DeleteTicketState": State(),
     "MakeQuotePrimary": State(record=lambda names: {"opportunity": names[OPPORTUNITY]}),
+    "MergeTicket": State(),
     "OrderQuote": State((*SENT.steps, "AcceptQuote")),
     "ReadCalendarFeed": State(("RotateCalendarFeedKey",), kind="sales.kontor/CalendarFeed"),
     "RejectQuote": WAITS,
     "ReportOrderState": State(),
     "ReopenActivity": State(("CompleteActivity",)),
     "ReopenOpportunity": WON,
+    "ReopenTicket": State(("SolveTicket",)),
     "RenewContract": State(
         record=lambda names: {
             "startDate": {"year": 2030, "month": 1, "day": 1},

@@ -54,6 +54,8 @@ OF_THE_TENANT = {
     "sales.kontor/Promotion": "its budget is for the customers of all",
     "sales.kontor/PromotionRedemption": "each customer redeems once, whoever sells",
     "sales.kontor/Territory": "the market is cut up for everybody",
+    "ticketing.kontor/PriorityMatrix": "what is urgent is decided for everybody",
+    "ticketing.kontor/TicketState": "everybody's tickets stand somewhere in the same words",
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
 ABOUT_THE_CALLER = {"WhoAmI"}
