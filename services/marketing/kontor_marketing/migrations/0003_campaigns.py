@@ -16,11 +16,14 @@ depends_on = None
 KEY = sa.Text(collation="C")
 MOMENT = sa.DateTime(timezone=True)
 TIMES = ("create_time", "update_time")
+RANDOM = "uuid_send(gen_random_uuid())"
 
 
 def upgrade() -> None:
     """Create them."""
     _templates()
+    _campaigns()
+    _recipients()
 
 
 def _templates() -> None:
@@ -55,6 +58,77 @@ def _templates() -> None:
     migrations.secure("template_revisions", app="SELECT, INSERT")
 
 
+def _campaigns() -> None:
+    migrations.create_resource(
+        "campaigns",
+        *_named(),
+        sa.Column("topic", sa.Uuid, nullable=False),
+        sa.Column("template", sa.Uuid, nullable=False),
+        sa.Column("template_revision", sa.Integer, nullable=False),
+        sa.Column("segments", ARRAY(sa.Uuid)),
+        sa.Column("excluded_segments", ARRAY(sa.Uuid)),
+        sa.Column("include_open_complaints", sa.Boolean, nullable=False),
+        sa.Column("sender_name", sa.Text, nullable=False),
+        sa.Column("sender_email", sa.Text, nullable=False),
+        sa.Column("reply_to_email", sa.Text),
+        sa.Column("max_per_hour", sa.Integer, nullable=False),
+        sa.Column("schedule_time", MOMENT),
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("pause_reason", sa.Text),
+        sa.Column("start_time", MOMENT),
+        sa.Column("prepare_time", MOMENT),
+        sa.Column("end_time", MOMENT),
+        sa.Column("tags", ARRAY(sa.Text)),
+        sa.Column("search_text", sa.Text, nullable=False),
+        sa.Column("link_key", sa.LargeBinary, nullable=False, server_default=sa.text(f"{RANDOM} || {RANDOM}")),
+        sa.Column("next_time", MOMENT),
+        sa.Column("statistics", JSONB),
+        _refers("campaigns", "topic", "topics"),
+        _refers("campaigns", "template", "templates"),
+    )
+    migrations.create_indexes("campaigns", "display_name_key", "topic", "template", "state", "schedule_time", *TIMES)
+    _index("campaigns_scheduled", "campaigns", "schedule_time", "id", where="state = 2 AND delete_time IS NULL")
+    _index("campaigns_sending", "campaigns", "id", where="state = 4 AND delete_time IS NULL")
+    migrations.create_search("campaigns")
+    # Jobs find what is due over all tenants; they change nothing.
+    role = migrations.system_role()
+    op.execute(f"CREATE POLICY system ON campaigns FOR SELECT TO {role} USING (true)")
+    op.execute(f"GRANT SELECT ON campaigns TO {role}")
+
+
+def _recipients() -> None:
+    migrations.create_resource(
+        "campaign_recipients",
+        sa.Column("campaign", sa.Uuid, nullable=False),
+        sa.Column("party", sa.Uuid, nullable=False),
+        sa.Column("email", sa.Text),
+        sa.Column("state", sa.SmallInteger, nullable=False),
+        sa.Column("decision", sa.SmallInteger, nullable=False),
+        sa.Column("evidence", JSONB),
+        sa.Column("message_id", KEY),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("failure", sa.Text),
+        sa.Column("send_time", MOMENT),
+        sa.Column("unsubscribe_time", MOMENT),
+        sa.Column("address_key", KEY),
+        sa.Column("due_time", MOMENT, nullable=False, server_default=sa.text("now()")),
+        sa.Column("deferrals", sa.Integer, nullable=False, server_default=sa.text("0")),
+        _refers("campaign_recipients", "campaign", "campaigns"),
+        owned=False,
+    )
+    migrations.create_unique("campaign_recipients", "campaign", "party")
+    migrations.create_unique("campaign_recipients", "campaign", "address_key")
+    migrations.create_indexes("campaign_recipients", "campaign", "party", "state", "decision", *TIMES)
+    counted = ["tenant_id", "campaign", "state", "decision", "id"]
+    op.create_index("campaign_recipients_campaign_state_decision", "campaign_recipients", counted)
+    due = "state IN (1, 2) AND delete_time IS NULL"
+    _index("campaign_recipients_due", "campaign_recipients", "campaign", "due_time", "id", where=due)
+
+
+def _index(name: str, table: str, *columns: str, where: str) -> None:
+    op.create_index(name, table, ["tenant_id", *columns], postgresql_where=sa.text(where))
+
+
 def _named() -> list[sa.Column[Any]]:
     return [
         sa.Column("display_name", sa.Text, nullable=False),
@@ -70,6 +144,7 @@ def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 
 def downgrade() -> None:
     """Drop them."""
-    op.execute("DROP FUNCTION search_templates")
-    for table in ("template_revisions", "templates"):
+    for table in ("campaigns", "templates"):
+        op.execute(f"DROP FUNCTION search_{table}")
+    for table in ("campaign_recipients", "campaigns", "template_revisions", "templates"):
         op.drop_table(table)

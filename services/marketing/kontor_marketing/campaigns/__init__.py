@@ -1,0 +1,1 @@
+"""Campaigns: one mail to everybody in some segments who wants it."""

@@ -1,0 +1,1 @@
+"""The recipients of campaigns: who is to have a mail, why, and what became of it."""
