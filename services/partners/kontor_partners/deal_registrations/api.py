@@ -26,7 +26,7 @@ from kontor_partners.deal_registrations.claims import Claims
 from kontor_partners.deal_registrations.table import DEAL_REGISTRATION
 from kontor_partners.known_deals.rules import Key, Kind
 from kontor_partners.partners import rules as partner_rules
-from kontor_partners.partners.table import PARTNER
+from kontor_partners.partners.table import PARTNER, require_reach
 from kontor_partners.programmes.table import PROGRAMME
 
 _APPROVE = "partners.dealRegistrations.approve"
@@ -61,9 +61,8 @@ class DealRegistrations(ResourceServicer):
             raise InvalidArgument(*violations)
         principal = principal_of(call)
         if before is None:
-            id = parse_name(after.partner, PARTNER.pattern, "partner")
-            if self._partners.get_one(tx, Reach(principal, self.scope(call)), id, ("name",)) is None:
-                raise InvalidArgument(("partner", f"there is no {after.partner}"))
+            partner = self.referred(tx, call, self._partners, after.partner, "partner")
+            require_reach(principal, self.scope(call), partner)
             after.registrant = principal.subject
         elif before.state not in rules.OPEN and rules.claimed(before) != rules.claimed(after):
             raise FailedPrecondition("what is claimed stays as it was submitted", reason="CLAIM_FIXED")
