@@ -45,9 +45,9 @@ class Due:
     def __init__(
         self, name: str, table: str, conditions: Sequence[str], do: Do, *, seconds: float = 60.0, marks: bool = True
     ) -> None:
-        """`conditions` are SQL, each as in an index that serves it, with `:now` for the time; `name` is unique.
+        """`conditions` are SQL, each as in an index that serves it, with `:now` for the time where it depends on that.
 
-        `marks` says whether what is deleted in `table` is only marked, and left out.
+        `name` is unique. `marks` says whether what is deleted in `table` is only marked, and left out.
         """
         self.name = name
         self._do = do
@@ -92,7 +92,7 @@ def _find(table: str, condition: str) -> Statement:
             f"SELECT tenant_id, id FROM {table} WHERE {condition}"  # noqa: S608  # constants
             f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT {_BATCH}"
         ).bindparams(
-            sa.bindparam("now", type_=sa.DateTime(timezone=True)),
+            *([sa.bindparam("now", type_=sa.DateTime(timezone=True))] if ":now" in condition else ()),
             sa.bindparam("tenant", type_=sa.Uuid),
             sa.bindparam("id", type_=sa.Uuid),
         )
