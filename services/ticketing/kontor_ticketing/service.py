@@ -20,13 +20,15 @@ from kontor_ticketing.articles.api import Articles
 from kontor_ticketing.attachments.api import Attachments, remove_orphans
 from kontor_ticketing.attachments.storage import storage_of
 from kontor_ticketing.priority_matrices.api import PriorityMatrices
+from kontor_ticketing.queues import events as queue_events
 from kontor_ticketing.queues.api import Queues
 from kontor_ticketing.settings import TicketingSettings
-from kontor_ticketing.sla_policies.api import SlaPolicies
+from kontor_ticketing.sla_policies.api import REAPPLY, SlaPolicies
 from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_entries.api import TicketEntries
 from kontor_ticketing.ticket_states.api import TicketStates
 from kontor_ticketing.tickets.api import TELL_DEADLINES, Tickets
+from kontor_ticketing.tickets.assigning import ASSIGN_WAITING
 from kontor_ticketing.tickets.table import tickets
 from kontor_ticketing.working_calendars.api import WorkingCalendars
 
@@ -44,7 +46,8 @@ def service() -> Service:
         migrations=Path(__file__).parent / "migrations",
         settings=TicketingSettings,
         handlers=_handlers(),
-        due=[TELL_DEADLINES],
+        operations=[REAPPLY],
+        due=[ASSIGN_WAITING, TELL_DEADLINES],
         use=_records,
         jobs=_jobs,
     )
@@ -54,6 +57,7 @@ def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
     handing_over.declare(handlers, user_pb2.User, [tickets])
+    queue_events.declare(handlers)
     return handlers
 
 

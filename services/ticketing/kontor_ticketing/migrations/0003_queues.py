@@ -21,6 +21,7 @@ def upgrade() -> None:
     _queues()
     _articles()
     _attachments()
+    _tickets()
 
 
 def _queues() -> None:
@@ -47,6 +48,27 @@ def _queues() -> None:
         _belongs("queue_turns", "queue", "queues"),
     )
     migrations.secure("queue_turns")
+    op.create_table(
+        "known_users",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("user", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("deactivated", sa.Boolean, nullable=False),
+    )
+    migrations.secure("known_users")
+    op.create_table(
+        "known_absences",
+        sa.Column("tenant_id", sa.Uuid, primary_key=True),
+        sa.Column("absence", sa.Uuid, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("user", sa.Uuid, nullable=False),
+        sa.Column("start_time", MOMENT, nullable=False),
+        sa.Column("end_time", MOMENT),
+        sa.Column("live", sa.Boolean, nullable=False),
+    )
+    op.create_index("known_absences_user", "known_absences", ["tenant_id", "user", "start_time"])
+    migrations.secure("known_absences")
+    _let_system_find("queues")
 
 
 def _articles() -> None:
@@ -114,6 +136,20 @@ def _attachments() -> None:
     _let_system_find("attachments")
 
 
+def _tickets() -> None:
+    """Let tickets name queues and articles, and say how they came to who works on them."""
+    op.add_column("tickets", sa.Column("assignment", JSONB))
+    for column, parent in (("queue", "queues"), ("article", "articles")):
+        keys = ["tenant_id", column], ["tenant_id", "id"]
+        op.create_foreign_key(f"tickets_{column}_fkey", "tickets", parent, *keys)
+    # What somebody works on, and what waits in a queue for somebody.
+    live = "category IN (1, 2, 3) AND delete_time IS NULL"
+    op.create_index("tickets_load", "tickets", ["tenant_id", "owner", "queue"], postgresql_where=sa.text(live))
+    waiting = sa.text(f"owner IS NULL AND queue IS NOT NULL AND {live}")
+    columns = ["tenant_id", "queue", "priority", "id"]
+    op.create_index("tickets_waiting", "tickets", columns, postgresql_where=waiting)
+
+
 def _let_system_find(table: str) -> None:
     """Let the system role read over all tenants; it changes nothing."""
     role = migrations.system_role()
@@ -131,7 +167,13 @@ def downgrade() -> None:
     """Drop them."""
     op.execute("DROP FUNCTION suggest_articles")
     op.execute("DROP FUNCTION search_articles")
-    for table in ("attachments", "article_words", "article_votes", "articles", "queue_turns", "queues"):
+    for index in ("tickets_waiting", "tickets_load"):
+        op.drop_index(index)
+    for column in ("article", "queue"):
+        op.drop_constraint(f"tickets_{column}_fkey", "tickets")
+    op.drop_column("tickets", "assignment")
+    ours = ("attachments", "article_words", "article_votes", "articles")
+    for table in (*ours, "known_absences", "known_users", "queue_turns", "queues"):
         op.drop_table(table)
 
 

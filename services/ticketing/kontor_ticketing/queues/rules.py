@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
@@ -16,7 +16,7 @@ MANUAL, LEAST_LOADED, ROUND_ROBIN = range(1, 4)
 """As Queue.Assignment."""
 REOPEN_ALLOWED, REOPEN_FOLLOW_UP, REOPEN_WITHIN_DAYS = range(1, 4)
 """As Queue.ReopenPolicy."""
-_NO_SKILLS: Final[frozenset[str]] = frozenset()
+NO_SKILLS: Final[frozenset[str]] = frozenset()
 
 
 def normalise(queue: Any) -> list[Violation]:
@@ -72,7 +72,7 @@ class Candidate:
     """A member of a queue, as a ticket finds them."""
 
     user: str
-    skills: frozenset[str] = _NO_SKILLS
+    skills: frozenset[str] = NO_SKILLS
     """Folded."""
     capacity: int = 0
     """0 for any number."""
@@ -112,9 +112,17 @@ class Choice:
     """Why somebody could not be chosen, by user."""
 
 
-def choose(method: int, candidates: Sequence[Candidate], needed: frozenset[str]) -> Choice:
-    """Choose who gets a ticket that needs these skills: of equal ones who waited longest, then the lower name."""
-    passed_over = {candidate.user: candidate.passed_over(needed) for candidate in candidates}
+def choose(
+    method: int, candidates: Sequence[Candidate], needed: frozenset[str], released_by: Collection[str] = ()
+) -> Choice:
+    """Choose who gets a ticket that needs these skills: of equal ones who waited longest, then the lower name.
+
+    Nobody gets it again who gave it back. The smallest load counts for whoever asks in a queue that gives none by itself.
+    """
+    passed_over = {
+        candidate.user: "gave it back" if candidate.user in released_by else candidate.passed_over(needed)
+        for candidate in candidates
+    }
     passed_over = {user: why for user, why in passed_over.items() if why}
     ready = [candidate for candidate in candidates if candidate.user not in passed_over]
     if not ready:

@@ -17,6 +17,7 @@ from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.work import Work
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
@@ -30,7 +31,9 @@ from kontor_ticketing.ticket_entries import rules as entries
 from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, OPEN, SOLVED
 from kontor_ticketing.ticket_states.table import TICKET_STATE, ticket_states
 from kontor_ticketing.tickets import rules
+from kontor_ticketing.tickets.assigning import Assigning
 from kontor_ticketing.tickets.clocks import Clocks
+from kontor_ticketing.tickets.reapplying import reapply
 from kontor_ticketing.tickets.table import TICKET
 
 Move = Callable[[Transaction, Call, str, str], None]
@@ -66,6 +69,7 @@ class Tickets(ResourceServicer):
     def __init__(self, shared: Shared, standard_state: StandardState) -> None:
         super().__init__(shared)
         self._standard_state = standard_state
+        self.assigning = Assigning(self)
         self._clocks = Clocks()
         self._moving: list[Move] = []
         self._articles = Store(ARTICLE)
@@ -95,15 +99,37 @@ class Tickets(ResourceServicer):
         rules.enter(after, category, dt.datetime.now(dt.UTC))
         self._clocks.follow(tx, before, after, dt.datetime.now(dt.UTC))
 
+    def new(self, tx: Transaction, call: Call, record: Any, *args: Any, **options: Any) -> Any:
+        """Store a new ticket, and let its queue give it to somebody."""
+        ticket = super().new(tx, call, record, *args, **options)
+        return self.assigning.settle(tx, call, Locked(ticket, parse_name(ticket.name, TICKET.pattern, "name"), 1, True))
+
     def put(self, tx: Transaction, call: Call, locked: Locked, after: Any, event: str) -> Any:
-        """Store a changed ticket; the event says what happened."""
-        return super().put(tx, call, locked, after, rules.event(locked.message, after) if event == "updated" else event)
+        """Store a changed ticket; the event says what happened. What comes into a queue is given to somebody."""
+        before = locked.message
+        if after.assignment.assignee != after.owner:
+            after.ClearField("assignment")
+        ticket = super().put(tx, call, locked, after, rules.event(before, after) if event == "updated" else event)
+        if before.queue == ticket.queue and (before.category in LIVE) == (ticket.category in LIVE):
+            return ticket
+        return self.assigning.settle(tx, call, locked._replace(message=ticket, version=locked.version + 1))
 
     def default_owner(self, call: Call, record: Any) -> str:
         """Leave what comes into a queue to the queue."""
         return "" if record.queue else super().default_owner(call, record)
 
     # Its way.
+
+    def assign_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Give a ticket to somebody."""
+        return self._change(request, call, tx, lambda after: self.assigning.assign(tx, call, request, after))
+
+    def release_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Take a ticket from somebody; who gives away their own may, although it is nobody's then."""
+        locked = self.lock(tx, call, request.name)
+        self.check_etag(call, locked, request.etag)
+        self.assigning.release(call, after := _copy(locked.message))
+        return self.shown(tx, call, self.put(tx, call, locked, after, "released"))
 
     def solve_ticket(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Solve a ticket."""
@@ -201,6 +227,10 @@ class Tickets(ResourceServicer):
         while event := self._clocks.tell(tx, after := _copy(locked.message), now):
             self.put(tx, call, locked, after, event)
             locked = locked._replace(message=after, version=locked.version + 1)
+
+    def reapply(self, work: Work) -> Any:
+        """Promise tickets anew what a policy says now."""
+        return reapply(self, self._clocks, work)
 
     def take_along(self, move: Move) -> None:
         """Have something of a ticket moved when it is merged into another one."""

@@ -1,11 +1,16 @@
 """The resource and the tables of tickets."""
 
+from typing import Final
+
 import sqlalchemy as sa
 
 from kontor.ticketing.v1 import ticket_pb2
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
 from kontor_ticketing.tables import metadata
+
+TO_DO: Final = sa.text("category IN (1, 2, 3) AND delete_time IS NULL")
+"""What is still to be dealt with."""
 
 
 def _refers(column: str, other: str) -> sa.ForeignKeyConstraint:
@@ -50,8 +55,11 @@ tickets = resource_table(
     json_column("category_spans"),
     json_column("clocks"),
     json_column("sla_terms"),
+    json_column("assignment"),
     sa.Column("search_text", sa.Text, nullable=False),
     _refers("state", "ticket_states"),
+    _refers("queue", "queues"),
+    _refers("article", "articles"),
     _refers("previous_ticket", "tickets"),
     _refers("merged_into", "tickets"),
     *(
@@ -69,6 +77,16 @@ tickets = resource_table(
         "next_due_time",
         "id",
         postgresql_where=sa.text("next_due_time IS NOT NULL AND delete_time IS NULL"),
+    ),
+    # What somebody works on, and what waits in a queue for somebody.
+    sa.Index("tickets_load", "tenant_id", "owner", "queue", postgresql_where=TO_DO),
+    sa.Index(
+        "tickets_waiting",
+        "tenant_id",
+        "queue",
+        "priority",
+        "id",
+        postgresql_where=sa.text(f"owner IS NULL AND queue IS NOT NULL AND {TO_DO.text}"),
     ),
     search_index("tickets"),
 )  # fmt: skip
@@ -94,6 +112,8 @@ TICKET = Resource(
         "merged",
         "priority_changed",
         "priority_overridden",
+        "promised_anew",
+        "released",
         "reopened",
         "solved",
     ),
