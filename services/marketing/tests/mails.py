@@ -32,20 +32,20 @@ class Sink:
         """What is answered to a recipient or a sender, for example `550 no such user`."""
         self.arrived = threading.Event()
 
-    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  # as aiosmtpd calls it
         """Take a sender."""
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return self.answers.get(address, "250 OK")
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  # as aiosmtpd calls it
         """Take a recipient."""
         answer = self.answers.get(address, "250 OK")
         if answer.startswith("250"):
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  # as aiosmtpd calls it
         """Take a mail."""
         message = message_from_bytes(envelope.content, policy=SMTP)
         assert isinstance(message, EmailMessage)

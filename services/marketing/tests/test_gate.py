@@ -69,9 +69,7 @@ class TestGate:
             return
         address = rules.address_of(facts)
         assert facts.live
-        assert not (
-            address.invalid or address.opted_out or facts.suppressed or asked.excluded or asked.excluded_address
-        )
+        assert not any((address.invalid, address.opted_out, facts.suppressed, asked.excluded, asked.excluded_address))
         assert facts.consent.state == rules.SAID_YES
         assert asked.include_open_complaints or not facts.open_complaints
 

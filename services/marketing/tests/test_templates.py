@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
+from kontor_kit.ids import uuid7
+from services.marketing.tests.marketing import CONTACT, contact, party_of
+
 HTML = "<p>{{ salutation }},</p><a href='{{ unsubscribe_url }}'>Leave</a>"
 
 
@@ -92,3 +95,29 @@ class TestStored:
         refusal = anna.refusal("CreateTemplate", template=sent)
         assert refusal.code is StatusCode.INVALID_ARGUMENT
         assert text in refusal.violations[f"template.{path}"]
+
+
+class TestPreview:
+    def test_shows_the_mail_that_somebody_would_get(self, anna, tell):
+        rosa = contact("Rosa", "rosa@example.com", salutation="Frau", family_name="Muster", language_code="de-CH")
+        tell(anna.tenant, f"{CONTACT}.created", rosa, 1)
+        greeting = {"language_code": "de", "salutation": "Frau", "text": "Liebe Frau {{ party.family_name }}"}
+        name = create(anna, salutations=[greeting]).name
+        shown = anna("PreviewTemplate", name=name, party=party_of(rosa))
+        assert (shown.subject, shown.text_body.partition(",")[0]) == ("Welcome, Rosa", "Liebe Frau Muster")
+        assert "Liebe Frau Muster" in shown.html_body
+        assert (shown.revision, shown.missing_variable) == (1, "")
+
+    def test_names_what_is_not_known(self, anna, tell):
+        nobody = contact("", "nobody@example.com")
+        tell(anna.tenant, f"{CONTACT}.created", nobody, 1)
+        shown = anna("PreviewTemplate", name=create(anna).name, party=party_of(nobody))
+        assert (shown.missing_variable, shown.subject) == ("party.given_name", "")
+
+    def test_is_for_those_who_may_read_the_party(self, anna, tell):
+        rosa = contact("Rosa", "rosa@example.com")
+        tell(anna.tenant, f"{CONTACT}.created", rosa, 1)
+        name = create(anna).name
+        for party in (party_of(rosa), f"parties/{uuid7()}"):
+            own = anna.colleague("marketing.templates.read:all", "marketing.parties.read:own")
+            assert [*own.refusal("PreviewTemplate", name=name, party=party).violations] == ["party"]

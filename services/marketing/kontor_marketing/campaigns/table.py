@@ -43,7 +43,7 @@ campaigns = resource_table(
         "link_key",
         BYTEA,
         nullable=False,
-        server_default=sa.text("uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())"),
+        server_default=sa.text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))"),
     ),
     sa.Column("next_time", sa.DateTime(timezone=True)),
     json_column("statistics"),

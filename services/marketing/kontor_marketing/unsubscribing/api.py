@@ -99,7 +99,7 @@ class Unsubscribing(ResourceServicer):
                     state=subscription_pb2.Subscription.STATE_OPTED_OUT,
                     source=_SOURCE,
                 )
-                said.evidence.time.FromDatetime(_now())
+                said.evidence.statement_time.FromDatetime(_now())
                 said.evidence.form = _SOURCE
                 said.evidence.ip_address = _address(call)
                 said.evidence.message_id = locked.message.message_id
