@@ -108,6 +108,10 @@ bench: setup ## Measure requests per second against the bare yardstick
 conversion-long: setup ## Kill every process at every step of the conversion of a lead; is it all there, or nothing?
 	KONTOR_CONVERSION_LONG=1 $(BIN)/pytest -n 0 -q -s tests/e2e/test_conversion.py
 
+.PHONY: campaign-long
+campaign-long: setup ## Send a campaign to 5,000 while processes are killed; does everyone have it once?
+	CAMPAIGN_PARTIES=5000 CAMPAIGN_KILLS=10 CAMPAIGN_SECONDS=600 $(BIN)/pytest -n 0 -q -s tests/sending $(ARGS)
+
 .PHONY: faults
 faults: setup ## Kill processes at random under a load of writes; is anything lost or repeated?
 	$(BIN)/python -m tests.faults.run $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -30,7 +29,6 @@ class Sink:
         self.mails: list[Mail] = []
         self.answers: dict[str, str] = {}
         """What is answered to a recipient or a sender, for example `550 no such user`."""
-        self.arrived = threading.Event()
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  # as aiosmtpd calls it
         """Take a sender."""
@@ -50,7 +48,6 @@ class Sink:
         message = message_from_bytes(envelope.content, policy=SMTP)
         assert isinstance(message, EmailMessage)
         self.mails += [Mail(recipient, message, envelope.content) for recipient in envelope.rcpt_tos]
-        self.arrived.set()
         return "250 OK"
 
     def to(self, address: str) -> list[Mail]:
@@ -59,9 +56,9 @@ class Sink:
 
 
 @contextmanager
-def mail_server() -> Iterator[tuple[str, Sink]]:
+def mail_server(sink: Sink | None = None) -> Iterator[tuple[str, Any]]:
     """Yield the URL of a mail server, and what it keeps."""
-    sink = Sink()
+    sink = sink or Sink()
     [port] = free_ports(1)
     controller = Controller(sink, hostname="127.0.0.1", port=port)
     controller.start()

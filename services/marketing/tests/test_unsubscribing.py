@@ -96,10 +96,7 @@ class TestLink:
         assert (subscription(tenant, rosa), changes(tenant)) == (left, before)
 
     def test_to_leave_one_topic_is_to_leave_no_other(self, tenant, rosa, stranger, link):
-        tenant.topic, of_before = (
-            tenant.caller("CreateTopic", topic={"display_name": "Events", "key": "e"}).name,
-            tenant,
-        )
+        tenant.topic = tenant.caller("CreateTopic", topic={"display_name": "Events", "key": "events"}).name
         tenant.say(rosa, "STATE_OPTED_IN")
         stranger("Unsubscribe", token=link)
         assert not tenant.caller("ListSuppressions").suppressions
