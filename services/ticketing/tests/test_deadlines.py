@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from grpc import StatusCode
 
+from kontor.ticketing.v1.sla_policy_service_pb2 import ReapplySlaPolicyResponse
 from kontor_kit.ids import parse_name, uuid7
+from kontor_kit.operations.runner import Runner
 from kontor_ticketing.service import service
+from kontor_ticketing.sla_policies.api import REAPPLY
 from kontor_ticketing.sla_policies.rules import (
     BREACHED,
     CANCELLED,
@@ -315,3 +318,60 @@ class TestExplanation:
         assert bert.refusal("ExplainDeadline", name=made.name, metric=1).code is StatusCode.NOT_FOUND
         refusal = anna.refusal("ExplainDeadline", name=made.name)
         assert [*refusal.violations] == ["metric"]
+
+
+class TestReapplying:
+    def reapply(self, server, caller, policy, **fields):
+        begun = caller("ReapplySlaPolicy", name=policy.name, **fields)
+        runner = Runner(
+            "ticketing.kontor", [REAPPLY], system=server.runtime.system, database=server.runtime.database,
+            service=service().use(server.runtime),
+        )  # fmt: skip
+        while runner.work_once():
+            pass
+        done = caller("GetOperation", name=begun.name)
+        answer = ReapplySlaPolicyResponse()
+        assert done.response.Unpack(answer), done
+        return answer.ticket_count, answer.changed_count
+
+    def tighten(self, anna, gold):
+        return anna("UpdateSlaPolicy", sla_policy={"name": gold.name, "targets": [{"resolution": {"seconds": HOUR}}]})
+
+    def test_promises_open_tickets_what_the_policy_says_now(self, server, anna, gold):
+        open_one, solved, closed = (ticket(anna) for _ in range(3))
+        anna("SolveTicket", name=solved.name)
+        anna("CloseTicket", name=closed.name)
+        self.tighten(anna, gold)
+        assert self.reapply(server, anna, gold, preview=True) == (1, 1)
+        assert anna("GetTicket", name=open_one.name) == open_one
+        assert self.reapply(server, anna, gold) == (1, 1)
+        after = anna("GetTicket", name=open_one.name)
+        assert [terms.policy_version for terms in after.sla_terms] == [1, 2]
+        assert clocks(after) == {RESOLUTION: RUNNING}
+        assert hours(clock(after, RESOLUTION).start_time, clock(after, RESOLUTION).due_time) == 1
+        assert events(anna, open_one.name) == ["created", "promised_anew"]
+        assert self.reapply(server, anna, gold) == (1, 0)
+
+    def test_changes_what_was_solved_only_where_that_is_asked_for(self, server, anna, gold):
+        solved = anna("SolveTicket", name=ticket(anna).name)
+        self.tighten(anna, gold)
+        assert self.reapply(server, anna, gold, tickets=2) == (1, 1)
+        after = anna("GetTicket", name=solved.name)
+        assert (clocks(after), after.clocks[1].target) == (clocks(solved), solved.clocks[1].target)
+        again = anna("ReopenTicket", name=solved.name)
+        assert clock(again, RESOLUTION).target.seconds == HOUR
+
+    def test_reaches_tickets_that_a_new_policy_fits_and_leaves_others(self, server, anna, gold):
+        complaint, question = ticket(anna, type=5), ticket(anna)
+        given = {"display_name": "Complaints", "ticket_types": [5], "targets": [{"resolution": {"seconds": 60}}]}
+        policy = anna("CreateSlaPolicy", sla_policy=given)
+        assert self.reapply(server, anna, policy) == (2, 1)
+        assert anna("GetTicket", name=complaint.name).sla_terms[-1].policy == policy.name
+        assert anna("GetTicket", name=question.name) == question
+        anna("DeleteSlaPolicy", name=policy.name)
+        assert self.reapply(server, anna, policy) == (2, 1)
+        assert anna("GetTicket", name=complaint.name).sla_terms[-1].policy == gold.name
+
+    def test_needs_a_right_of_its_own(self, anna, gold):
+        bert = anna.colleague("ticketing.slaPolicies.update:all", "ticketing.slaPolicies.read:all")
+        assert bert.refusal("ReapplySlaPolicy", name=gold.name).code is StatusCode.PERMISSION_DENIED

@@ -1,7 +1,7 @@
 """The gRPC service of service level policies."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -12,6 +12,8 @@ from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.operations.servicer import Operations
+from kontor_kit.operations.work import Kind, Work
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Store
 from kontor_ticketing.queues.table import QUEUE
@@ -43,6 +45,14 @@ _FOLLOWERS = Statement(
 )
 
 
+def _reapply(work: Work) -> Any:
+    return work.service["tickets"].reapply(work)
+
+
+REAPPLY: Final = Kind("reapply_sla_policy", sla_policy_service_pb2.ReapplySlaPolicyRequest, _reapply)
+"""Promises tickets anew what a policy says now."""
+
+
 class SlaPolicies(ResourceServicer):
     """Serves service level policies."""
 
@@ -51,6 +61,7 @@ class SlaPolicies(ResourceServicer):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
+        self._operations = Operations(shared.domain)
         self._queues = Store(QUEUE)
         self._calendars = Store(WORKING_CALENDAR)
 
@@ -86,6 +97,13 @@ class SlaPolicies(ResourceServicer):
         record = super().put(tx, call, locked, after, event)
         keep_version(tx, locked.id, record, self._calendar(tx, record))
         return record
+
+    def reapply_sla_policy(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Start to promise tickets anew; for what is left of a deleted policy too."""
+        id = parse_name(request.name, SLA_POLICY.pattern, "name")
+        if self.store.get_one(tx, self.reach(call), id, ("name",)) is None:
+            raise self.not_found(request.name)
+        return self._operations.start(tx, call, REAPPLY, request)
 
     def follow_calendar(self, tx: Transaction, call: Call, calendar: Any) -> None:
         """Give the policies that use a calendar, which changed, a new version each."""

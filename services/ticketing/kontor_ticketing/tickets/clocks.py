@@ -105,26 +105,27 @@ class Clocks:
             merged=bool(ticket.merged_into),
         )
 
+    def reapply(self, tx: Transaction, ticket: Any, policy: str, now: dt.datetime) -> bool:
+        """Promise a ticket what a policy says now if it concerns it; return whether that is something else."""
+        chosen = rules.choose(self._live(tx), ticket)
+        held = ticket.sla_terms[-1].policy if ticket.sla_terms else ""
+        if policy not in (held, chosen.name if chosen is not None else ""):
+            return False
+        return _promise(ticket, _terms(ticket, chosen), now)
+
     def _agree(self, tx: Transaction, before: Any | None, after: Any, now: dt.datetime) -> None:
         """Let the policy hold that fits; of the one that held already the same version."""
         if before is not None and all(getattr(before, field) == getattr(after, field) for field in _CHOOSING):
             return
+        terms = _terms(after, rules.choose(self._live(tx), after))
+        if after.sla_terms and after.sla_terms[-1].policy == terms.policy:
+            terms.policy_version = after.sla_terms[-1].policy_version
+        _promise(after, terms, now)
+
+    def _live(self, tx: Transaction) -> list[Any]:
         if tx not in self._policies:
             self._policies[tx] = live_policies(tx)
-        policy = rules.choose(self._policies[tx], after)
-        terms = sla_clock_pb2.SlaTerms(priority=after.priority)
-        if policy is not None:
-            terms.policy, terms.policy_version = policy.name, policy.policy_version
-        if after.sla_terms:
-            last = after.sla_terms[-1]
-            if last.policy == terms.policy:
-                terms.policy_version = last.policy_version
-                if last.priority == terms.priority:
-                    return
-            terms.since_time.FromDatetime(max(last.since_time.ToDatetime(dt.UTC), now))
-        else:
-            terms.since_time.CopyFrom(after.category_spans[0].start_time)
-        after.sla_terms.append(terms)
+        return self._policies[tx]
 
     def _version(self, tx: Transaction, terms: Any) -> rules.Version | None:
         if not terms.policy:
@@ -136,6 +137,27 @@ class Clocks:
                 self._versions.clear()
             found = self._versions[key] = load_version(tx, key[1], key[2])
         return found
+
+
+def _terms(ticket: Any, policy: Any | None) -> Any:
+    terms = sla_clock_pb2.SlaTerms(priority=ticket.priority)
+    if policy is not None:
+        terms.policy, terms.policy_version = policy.name, policy.policy_version
+    return terms
+
+
+def _promise(ticket: Any, terms: Any, now: dt.datetime) -> bool:
+    """Let terms hold from now on, or from the beginning where they are the first; return whether they are others."""
+    if ticket.sla_terms:
+        last = ticket.sla_terms[-1]
+        terms.since_time.CopyFrom(last.since_time)
+        if terms == last:
+            return False
+        terms.since_time.FromDatetime(max(last.since_time.ToDatetime(dt.UTC), now))
+    else:
+        terms.since_time.CopyFrom(ticket.category_spans[0].start_time)
+    ticket.sla_terms.append(terms)
+    return True
 
 
 def _write(message: Any, clock: rules.Clock, stored: Any | None) -> None:
