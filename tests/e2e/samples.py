@@ -22,7 +22,9 @@ LINK = "link"
 ACTIVITY, QUOTE, ORDER = "sales.kontor/Activity", "sales.kontor/Quote", "sales.kontor/Order"
 USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
 PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
+DEAL = "partners.kontor/DealRegistration"
 TICKET = "ticketing.kontor/Ticket"
+LEAD, PARTNER, PROGRAMME = "sales.kontor/Lead", "partners.kontor/Partner", "partners.kontor/Programme"
 
 # What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
 TEXTS = {
@@ -66,6 +68,10 @@ def _month() -> dict[str, int]:
     return {"year": 2000 + number // 12, "month": 1 + number % 12, "day": 1}
 
 
+# Two who want the same deal would wait for each other.
+_CUSTOMERS = itertools.count()
+
+
 def _text(content: str, content_type: str) -> dict[str, str]:
     return {"contentType": content_type, "data": base64.b64encode(content.encode()).decode()}
 
@@ -98,19 +104,28 @@ RECORDS: dict[str, Fields] = {
         "organizer": {"email": "host@example.com"},
         "attendees": [{"user": names[CALLER]}, {"email": "guest@example.com"}],
     },
+    DEAL: lambda names: {
+        "endCustomer": {"company": "Example", "regionCode": "DE", "website": f"customer{next(_CUSTOMERS)}.example"},
+        "products": [names["sales.kontor/Product"]],
+        "amount": {"currencyCode": "EUR", "units": "100"},
+        "expectedCloseDate": {"year": 2090, "month": 1, "day": 1},
+    },
     "sales.kontor/DiscountPolicy": lambda names: {"pipeline": names[PIPELINE]},
     OPPORTUNITY: lambda names: {
         "pipeline": names[PIPELINE],
         "amount": {"currencyCode": "EUR", "units": "100"},
         "closeDate": DAY,
     },
-    "sales.kontor/Lead": lambda names: {"company": "Example"},
+    PROGRAMME: lambda names: {"levels": [{"id": "silver", "displayName": "Example", "weight": 1}]},
+    LEAD: lambda names: {"company": "Example"},
     "sales.kontor/LeadAssignmentRule": lambda names: {"members": [{"user": names[USER]}]},
     "sales.kontor/LeadForm": lambda names: {"inputs": [{"input": "mail", "field": "email"}]},
     "sales.kontor/LeadScoreRule": lambda names: {"points": 5, "eventType": "form.submitted"},
     "sales.kontor/Promotion": lambda names: {"discountPercent": {"value": "10"}, "startTime": "2020-01-01T00:00:00Z"},
     QUOTE: lambda names: {"lines": LINES, "validUntil": {"year": 2090, "month": 1, "day": 1}},
     TICKET: lambda names: {"account": names[ACCOUNT]},
+    "ticketing.kontor/SlaPolicy": lambda names: {"tags": ["gold"], "targets": [{"resolution": "28800s"}]},
+    "ticketing.kontor/WorkingCalendar": lambda names: {"slots": [{"day": "MONDAY", "start": {"hours": 9}, "end": {}}]},
 }
 # What a request holds, beside what is required of it; and where that has to be something particular.
 REQUESTS: dict[str, Fields] = {
@@ -134,6 +149,7 @@ REQUESTS: dict[str, Fields] = {
     "QueryFreeBusy": lambda names: {"startTime": START, "endTime": END},
     "ReadCalendarFeed": lambda names: {"key": names[LINK]},
     "ReportOrderState": lambda names: {"state": "STATE_CONFIRMED"},
+    "SetPartnerLevel": lambda names: {"programme": names[PROGRAMME], "level": "silver"},
     "ReviewQuote": lambda names: {"token": names[LINK]},
     "RespondToActivity": lambda names: {"participation": "PARTICIPATION_ACCEPTED"},
     "RollUpForecast": lambda names: {"date": DAY},
@@ -155,8 +171,10 @@ AFTERWARDS = ("ReportOrderState",)
 ONCE = {
     "CreateDiscountPolicy": PIPELINE,
     "BatchCreateDiscountPolicies": PIPELINE,
+    "CreateLeadOffer": LEAD,
     "CreatePriceBookEntry": "sales.kontor/Product",
     "BatchCreatePriceBookEntries": "sales.kontor/Product",
+    "DistributeLead": LEAD,
     "RedeemPromotion": ACCOUNT,
 }
 
@@ -201,6 +219,14 @@ OFFERED = State(
     lambda names: {"owner": names[USER]},
     requests={"HandOverActivity": lambda names: {"user": names[CALLER]}},
 )
+APPROVED_PARTNER = State(("ApplyPartner", "ApprovePartner", "SetPartnerLevel"))
+ACTIVE_PARTNER = State(
+    (*APPROVED_PARTNER.steps, "ActivatePartner"),
+    kind=PARTNER,
+    requests={"SetPartnerLevel": REQUESTS["SetPartnerLevel"]},
+)
+SUBMITTED = State(("SubmitDealRegistration",))
+REVIEWED = State((*SUBMITTED.steps, "StartDealRegistrationReview"))
 PAID = State(
     ("ReportOrderState",),
     kind=ORDER,
@@ -224,21 +250,31 @@ STATES = {
     "Resume": State(("Suspend{}",)),
     "AcceptHandOver": OFFERED,
     "AcceptQuote": SENT,
+    "ActivatePartner": APPROVED_PARTNER,
+    "ApprovePartner": State(("ApplyPartner",)),
+    "ApproveDealRegistration": REVIEWED,
     "ApproveQuote": WAITS,
     "CaptureLead": ROTATED,
     # With what is there by now.
     "BridgeForecast": State(kind="sales.kontor/ForecastSnapshot"),
+    "CreateDealRegistration": ACTIVE_PARTNER,
+    "CreateLeadOffer": ACTIVE_PARTNER,
     "DeclineHandOver": OFFERED,
     "DeclineQuote": SENT,
     "ClearTicketPriority": State(("OverrideTicketPriority",)),
     # No opportunity goes through it.
     "DeletePipeline": State(),
+    # No partner is in it.
+    "DeleteProgramme": State(),
+    "DistributeLead": ACTIVE_PARTNER,
     # No ticket is in it.
     "DeleteTicketState": State(),
     "MakeQuotePrimary": State(record=lambda names: {"opportunity": names[OPPORTUNITY]}),
     "MergeTicket": State(),
     "OrderQuote": State((*SENT.steps, "AcceptQuote")),
     "ReadCalendarFeed": State(("RotateCalendarFeedKey",), kind="sales.kontor/CalendarFeed"),
+    "ExtendDealRegistration": State((*REVIEWED.steps, "ApproveDealRegistration")),
+    "RejectDealRegistration": SUBMITTED,
     "RejectQuote": WAITS,
     "ReportOrderState": State(),
     "ReopenActivity": State(("CompleteActivity",)),
@@ -253,11 +289,14 @@ STATES = {
         }
     ),
     "RepriceQuote": State(record=lambda names: {"priceBook": names["sales.kontor/PriceBook"]}),
+    "ReturnDealRegistration": SUBMITTED,
     "ReviewQuote": SENT,
     "ReviseQuote": SENT,
     "SendQuote": State(("SubmitQuote",)),
     "SettleCommissions": PAID,
     "ShowQuotePage": SENT,
+    "StartDealRegistrationReview": SUBMITTED,
+    "SuspendPartner": ACTIVE_PARTNER,
 }
 
 
