@@ -54,10 +54,11 @@ class TestStored:
         violations = anna.refusal("CreatePartner", partner=wanted).violations
         assert {*violations} == {"partner.display_name", "partner.region_codes[1]"}
 
-    def test_a_company_is_one_partner(self, anna):
+    def test_a_company_can_be_a_partner_in_more_than_one_way(self, anna):
         made = partner(anna)
-        again = {"display_name": "Again", "account": made.account}
-        assert anna.refusal("CreatePartner", partner=again).code is StatusCode.ALREADY_EXISTS
+        again = partner(anna, account=made.account, type=rules.RESELLER + 1)
+        found = anna("ListPartners", filter=f'account = "{made.account}"').partners
+        assert [each.name for each in found] == [made.name, again.name]
 
     def test_a_team_is_that_of_one_partner(self, anna):
         made = partner(anna)

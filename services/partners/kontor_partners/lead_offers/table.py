@@ -18,6 +18,7 @@ lead_offers = resource_table(
     sa.Column("partner", sa.Uuid, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False),
     sa.Column("expire_time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("message", sa.Text),
     sa.Column("company", sa.Text),
     sa.Column("region_code", sa.Text),
     sa.Column("industry", sa.Text),

@@ -64,9 +64,8 @@ def _partners() -> None:
         sa.Column("search_text", sa.Text, nullable=False),
         _refers("partners", "programme", "programmes"),
     )
-    migrations.create_unique("partners", "account")
     migrations.create_unique("partners", "partner_team")
-    fields = ("type", "state", "programme", "level", "agreement_end_date", "next_review_date")
+    fields = ("account", "type", "state", "programme", "level", "agreement_end_date", "next_review_date")
     migrations.create_indexes("partners", "display_name_key", *fields, *TIMES)
     coming = "next_level_date IS NOT NULL AND delete_time IS NULL"
     _index("partners_next_level", "partners", "next_level_date", "id", where=coming)
@@ -82,6 +81,7 @@ def _lead_offers() -> None:
         sa.Column("partner", sa.Uuid, nullable=False),
         sa.Column("state", sa.SmallInteger, nullable=False),
         sa.Column("expire_time", moment, nullable=False),
+        sa.Column("message", sa.Text),
         sa.Column("company", sa.Text),
         sa.Column("region_code", sa.Text),
         sa.Column("industry", sa.Text),

@@ -43,7 +43,7 @@ partners = resource_table(
         ["tenant_id", "programme"], ["programmes.tenant_id", "programmes.id"], name="partners_programme_fkey"
     ),
     index("partners", "display_name_key"),
-    index("partners", "account", unique=True),
+    index("partners", "account"),
     index("partners", "type"),
     index("partners", "state"),
     index("partners", "programme"),
@@ -92,10 +92,7 @@ PARTNER = Resource(
     partners,
     scope=PartnerScope(),
     events=(*STANDARD_EVENTS, "applied", "approved", "activated", "suspended", "ended", "level_set", "level_changed"),
-    conflicts={
-        "partners_account": "the company is a partner already",
-        "partners_partner_team": "the team belongs to another partner",
-    },
+    conflicts={"partners_partner_team": "the team belongs to another partner"},
 )
 
 
