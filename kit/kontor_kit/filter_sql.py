@@ -6,7 +6,8 @@ column; a field with many values, and a custom field, through its terms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,12 @@ class CompiledFilter:
 class FilterFields:
     """The fields of one resource that a filter may name, and the conditions they make."""
 
-    def __init__(self, descriptor: Descriptor, table: sa.Table) -> None:
+    def __init__(
+        self, descriptor: Descriptor, table: sa.Table, among: sa.BindParameter[Sequence[uuid.UUID]] | None = None
+    ) -> None:
+        """`among` are the ids of the only records that are held against a filter, where they are known before."""
         self._table = table
+        self._among = among
         self._terms = table.metadata.tables.get("terms")
         self.fields = {field.path: field for field in _declared(descriptor, table)}
         self._has_custom = CUSTOM in self.fields
@@ -180,7 +185,11 @@ class FilterFields:
 
     def _has_term(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         assert self._terms is not None
-        return self._table.c.id.in_(sa.select(self._terms.c.id).where(self._terms.c.tenant_id == TENANT, condition))
+        found = sa.select(self._terms.c.id).where(self._terms.c.tenant_id == TENANT, condition)
+        if self._among is not None:
+            # Or the planner may look at all records that have the term, for each handful that is asked for.
+            found = found.where(self._terms.c.id == sa.any_(self._among))
+        return self._table.c.id.in_(found)
 
     def term_field(self, path: str) -> str:
         """Return the name under which the terms of `path` are kept: the collection stands before it."""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict, ParseDict
 from grpc import StatusCode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kit.tests import widgets
 from kit.tests.widgets import Widget
-from kontor_kit.filters import And, Comparison, Node, Not, Operator, Or, Value, unparse
+from kontor_kit.db import Statement
+from kontor_kit.definitions import Definitions
+from kontor_kit.filter_sql import TENANT, FilterFields
+from kontor_kit.filters import And, Comparison, Node, Not, Operator, Or, Value, unparse, values
 from kontor_kit.folding import fold
 from kontor_kit.ids import uuid7
 
@@ -231,6 +237,24 @@ class TestFilters:
         found = {widget.name for widget in answer.widgets}
         assert found == {name for name, record in filled.records.items() if holds(node, record)}, filter_text
         assert answer.total_size == len(found)
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(nodes())
+    def test_find_the_same_among_some_that_are_known_before(self, filled, server, node):
+        resource, caller = widgets.Widgets.RESOURCE, filled.caller
+        some = sa.bindparam("some", type_=ARRAY(sa.Uuid))
+        definitions = Definitions(resource.table.metadata)
+        names = [*filled.records][::2]
+        with server.runtime.database.read(caller.tenant) as tx:
+            fields = FilterFields(resource.descriptor, resource.table, among=some)
+            node = And((node, Comparison(("create_time",), GT, Value("2000-01-01T00:00:00Z", False))))
+            compiled = fields.compile(node, definitions.load(tx, resource.collection))
+            table = resource.table.c
+            asked = sa.select(table.id).where(table.tenant_id == TENANT, table.id == sa.any_(some), compiled.clause)
+            given = {"tenant": caller.tenant, "some": [uuid.UUID(name.rpartition("/")[2]) for name in names]}
+            rows = tx.run(Statement(asked), {**given, **compiled.parameters(values(node))})
+        expected = {name for name in names if holds(node.operands[0], filled.records[name])}
+        assert {f"widgets/{row[0]}" for row in rows} == expected
 
     @pytest.mark.parametrize(
         "text",
