@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kontor_kit import filters
 from kontor_kit.db import Statement, Transaction
-from kontor_kit.filter_sql import TENANT, CompiledFilter
+from kontor_kit.filter_sql import TENANT, CompiledFilter, FilterFields
 from kontor_kit.ids import uuid7
 from kontor_marketing.parties.table import PARTY, parties
 from kontor_marketing.segments import rules
@@ -27,6 +27,7 @@ BATCH: Final = 500
 _IDS: Final = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
 _SEGMENT: Final = sa.bindparam("segment", type_=sa.Uuid)
 _TIME: Final = sa.DateTime(timezone=True)
+_FIELDS: Final = FilterFields(PARTY.descriptor, parties, among=_IDS)
 
 _RULES: Final = Statement(
     sa.select(*(segments.c[name] for name in ("id", "kind", "filter", "include_segments", "exclude_segments"))).where(
@@ -176,7 +177,7 @@ class Membership:
         shape = filters.shape(node)
         found = self._matching.get(shape)
         if found is None:
-            compiled = PARTY.filter_fields.compile(node, {})
+            compiled = _FIELDS.compile(node, {})
             found = self._matching[shape] = Statement(_LIVE.where(compiled.clause)), compiled
         statement, compiled = found
         return statement, {**given, **compiled.parameters(filters.values(node))}
