@@ -126,6 +126,8 @@ RECORDS: dict[str, Fields] = {
     TICKET: lambda names: {"account": names[ACCOUNT]},
     "ticketing.kontor/SlaPolicy": lambda names: {"tags": ["gold"], "targets": [{"resolution": "28800s"}]},
     "ticketing.kontor/WorkingCalendar": lambda names: {"slots": [{"day": "MONDAY", "start": {"hours": 9}, "end": {}}]},
+    "ticketing.kontor/SlaPolicy": lambda names: {"tags": ["gold"], "targets": [{"resolution": "28800s"}]},
+    "ticketing.kontor/WorkingCalendar": lambda names: {"slots": [{"day": "MONDAY", "start": {"hours": 9}, "end": {}}]},
 }
 # What a request holds, beside what is required of it; and where that has to be something particular.
 REQUESTS: dict[str, Fields] = {

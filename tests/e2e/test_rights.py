@@ -57,7 +57,9 @@ OF_THE_TENANT = {
     "sales.kontor/Territory": "the market is cut up for everybody",
     "ticketing.kontor/PriorityMatrix": "what is urgent is decided for everybody",
     "ticketing.kontor/SlaPolicy": "who answers a customer must know what was promised",
+    "ticketing.kontor/SlaPolicy": "who answers a customer must know what was promised",
     "ticketing.kontor/TicketState": "everybody's tickets stand somewhere in the same words",
+    "ticketing.kontor/WorkingCalendar": "everybody's deadlines are counted in the same hours",
     "ticketing.kontor/WorkingCalendar": "everybody's deadlines are counted in the same hours",
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
