@@ -14,12 +14,15 @@ from tests.e2e.rest import Rest, new_tenant
 
 COLLECTIONS = (
     "teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions", "products",
-    "pipelines", "opportunities", "leads",
+    "pipelines", "opportunities", "leads", "ticketStates", "tickets", "ticketEntries",
 )  # fmt: skip
 # What no two records have in common, whoever makes them.
-OWN = ("name", "etag", "createTime", "updateTime", "passwordChangeTime", "lineId")
+OWN = (
+    "name", "etag", "createTime", "updateTime", "passwordChangeTime", "lineId", "author", "categorySpans", "solvedTime",
+    "firstAnswerTime", "clocks", "slaTerms", "nextDueTime",
+)  # fmt: skip
 # What names another record.
-REFERENCES = ("parent", "owner", "team", "contact", "account", "pipeline", "product")
+REFERENCES = ("parent", "owner", "team", "contact", "account", "pipeline", "product", "requester", "ticket", "queue")
 
 
 def key_of(record):
@@ -46,6 +49,10 @@ class Demo:
         for field in REFERENCES:
             if field in plain:
                 plain[field] = self.keys[plain[field]]
+        if "category" in plain and "state" in plain:
+            plain["state"] = self.keys[plain["state"]]
+        if "products" in plain:
+            plain["products"] = [self.keys[product] for product in plain["products"]]
         if "lines" in plain:
             plain["lines"] = [self._plain(line) for line in plain["lines"]]
         if "teams" in plain:
@@ -144,6 +151,16 @@ class TestDemo:
         board = rest("GET", f"{pipeline['name']}:showBoard")["columns"]
         assert sum(column["count"] for column in board if column["category"] == "CATEGORY_OPEN") == states["STATE_OPEN"]
         assert all(column["amounts"] and column["opportunities"] for column in board)
+
+    def test_tickets_are_new_answered_and_solved(self, rest, demo):
+        categories = Counter(ticket["category"] for ticket in demo.records["tickets"])
+        assert {f"TICKET_CATEGORY_{name}" for name in ("NEW", "OPEN", "SOLVED")} <= categories.keys()
+        assert {ticket["priority"] for ticket in demo.records["tickets"]} >= {
+            "TICKET_PRIORITY_LOW",
+            "TICKET_PRIORITY_URGENT",
+        }
+        said = Counter(entry["ticket"] for entry in demo.records["ticketEntries"])
+        assert said.keys() == {key_of(ticket) for ticket in demo.records["tickets"]}
 
     def test_dead_and_unwanted_addresses_are_marked_where_they_are_used(self, demo):
         marked = {

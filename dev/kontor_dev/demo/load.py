@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
-from kontor_dev.demo import deals
+from kontor_dev.demo import deals, desk
 from kontor_dev.demo.story import SYSTEM, TEAMS, Story, tell
 from kontor_dev.errors import StartFailed, Stopped
 
@@ -22,6 +22,7 @@ SERVICES = {
     "identity": ("role", "team", "user"),
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
     "sales": ("lead", "opportunity", "pipeline", "product"),
+    "ticketing": ("ticket", "ticket_entry"),
 }
 # One of the roles that every tenant starts with.
 ROLE = "Member"
@@ -64,6 +65,7 @@ class _Loader:
         products = self._products()
         opportunities = self._opportunities(accounts, products, users, teams)
         leads = self._leads(users, teams)
+        tickets = self._tickets(accounts, contacts, products, users, teams)
         return {
             "users": len(users),
             "accounts": len(accounts),
@@ -71,6 +73,7 @@ class _Loader:
             "affiliations": affiliations,
             "opportunities": opportunities,
             "leads": leads,
+            "tickets": tickets,
         }
 
     def _call(self, path: str, **fields: Any) -> Any:
@@ -230,6 +233,31 @@ class _Loader:
             requests = [{"lead": lead, "allow_duplicates": True} for lead in missing.values()]
             self._call(f"{service}.BatchCreateLeads", requests=requests)
         return len(names) + len(missing)
+
+    def _tickets(
+        self,
+        accounts: dict[str, str],
+        contacts: dict[str, str],
+        products: dict[str, str],
+        users: dict[str, str],
+        teams: dict[str, str],
+    ) -> int:
+        service, said = "ticketing.v1.TicketService", "ticketing.v1.TicketEntryService.CreateTicketEntry"
+        names = _by_key(self._all(f"{service}.ListTickets", "tickets"))
+        agents = [users[person.email] for person in self._story.people if person.team == desk.TEAM]
+        missing = {key: matter for key, matter in desk.open_desk(self._story).items() if key not in names}
+        for number, (key, matter) in enumerate(missing.items()):
+            ticket = matter.ticket
+            ticket.account, ticket.requester = accounts[matter.account], contacts[matter.contact]
+            ticket.products.append(products[matter.sku])
+            ticket.owner, ticket.team = agents[number % len(agents)], teams[desk.TEAM]
+            names[key] = self._call(f"{service}.CreateTicket", ticket=ticket).name
+            for entry in matter.entries:
+                entry.ticket = names[key]
+                self._call(said, ticket_entry=entry)
+            if matter.solution:
+                self._call(f"{service}.SolveTicket", name=names[key], solution=matter.solution)
+        return len(names)
 
 
 def _by_key(records: Iterable[Any]) -> dict[str, str]:
