@@ -186,8 +186,8 @@ def _since(partner: Any) -> dt.datetime:
     held = partner.level_periods[1 if partner.next_level else 0]
     day = partners.day_of(held, "start_date")
     assert day is not None, "a level has a first day"
-    began = dt.datetime.combine(day, dt.time(), dt.UTC)
-    return max(partner.state_time.ToDatetime(dt.UTC), began)
+    active: dt.datetime = partner.state_time.ToDatetime(dt.UTC)
+    return max(active, dt.datetime.combine(day, dt.time(), dt.UTC))
 
 
 def _by_name(rows: Sequence[Any]) -> dict[str, int]:
