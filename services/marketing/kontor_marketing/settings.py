@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from kontor_kit.config import WEB, Settings, is_loopback, setting, settings_class, url
-from kontor_marketing.recipients.mail import SCHEMES
 
 
 @settings_class
@@ -15,7 +14,7 @@ class MarketingSettings(Settings):
 
     smtp_url: str = setting(
         "KONTOR_MARKETING_SMTP_URL",
-        url(*SCHEMES),
+        url("smtp", "starttls", "smtps"),
         "",
         "the mail server: smtp://, starttls:// or smtps://user:password@host:port; nothing is sent if empty",
         secret=True,

@@ -84,7 +84,7 @@ class Campaigns(ResourceServicer):
         ids = [parse_name(record.name, CAMPAIGN.pattern, "name") for record in records]
         if not ids:
             return
-        frozen = dict(tx.run(FROZEN, {"tenant": tx.tenant_id, "ids": ids}))
+        frozen = {row[0]: row[1] for row in tx.run(FROZEN, {"tenant": tx.tenant_id, "ids": ids})}
         counted = count(tx, [id for id in ids if id not in frozen])
         for id, record in zip(ids, records, strict=True):
             known = campaign_pb2.Campaign.Statistics(**frozen[id]) if id in frozen else counted[id]
@@ -218,7 +218,7 @@ class Campaigns(ResourceServicer):
             tx, reach, parse_name(campaign.template, TEMPLATE.pattern, "template")
         )
         topic = self._stores["topic"].get_one(tx, reach, parse_name(campaign.topic, TOPIC.pattern, "topic"))
-        if not is_live(template) or not is_live(topic):
+        if template is None or topic is None or not (is_live(template) and is_live(topic)):
             raise FailedPrecondition("its template or its topic was deleted", reason="DELETED")
         for body in template_rules.bodies(template):
             if not template_rules.uses(body, "unsubscribe_url"):

@@ -24,7 +24,6 @@ TIMEOUT_SECONDS: Final = 30.0
 ANSWERS: Final = 5
 """So many answers there are from the hand-over's begin to its end: RSET, MAIL, RCPT, DATA, and the mail's end."""
 _PORTS: Final = {"smtp": 25, "starttls": 587, "smtps": 465}
-SCHEMES: Final = tuple(_PORTS)
 
 
 class Letter(NamedTuple):

@@ -39,24 +39,24 @@ _FIRST_PAUSE_SECONDS: Final = 60.0
 _LONGEST_PAUSE_SECONDS: Final = 6 * 3600.0
 
 
-class Address(Protocol):
-    """An e-mail address of somebody, and what is known of it."""
-
-    address: str
-    key: str
-    invalid: bool
-    opted_out: bool
-
-
 class Facts(Protocol):
     """What is known of somebody, as of now."""
 
-    live: bool
-    emails: Sequence[Any]
-    """Of Address, the one to use first ahead of the others."""
-    consent: Any
-    """With the state that a subscription to the topic has; None where there is none."""
-    open_complaints: int
+    @property
+    def live(self) -> bool:
+        """Whether the person is still known."""
+
+    @property
+    def emails(self) -> Sequence[Any]:
+        """With address, key, invalid and opted_out; the one to use first ahead of the others."""
+
+    @property
+    def consent(self) -> Any:
+        """With the state that a subscription to the topic has; None where there is none."""
+
+    @property
+    def open_complaints(self) -> int:
+        """How many complaints are neither solved nor closed."""
 
     def suppression_of(self, address: str) -> Any:
         """Return what forbids to write to an address of theirs; None where nothing does."""

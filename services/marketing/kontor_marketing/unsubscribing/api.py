@@ -104,7 +104,7 @@ class Unsubscribing(ResourceServicer):
                 said.evidence.ip_address = _address(call)
                 said.evidence.message_id = locked.message.message_id
                 self._say(tx, call.trace, said)
-            self._mark(tx, call, locked)
+            self._keep_time(tx, call, locked)
         return _html(call, page.ask(display_name, request.token, left=True))
 
     def unsubscribe_from_all(self, request: Any, call: Call) -> Any:
@@ -124,7 +124,7 @@ class Unsubscribing(ResourceServicer):
                     note=_SOURCE,
                 ),
             )
-            self._mark(tx, call, locked)
+            self._keep_time(tx, call, locked)
         return _html(call, page.left_all())
 
     def _lock(self, tx: Transaction, call: Call, id: uuid.UUID) -> Locked:
@@ -132,7 +132,7 @@ class Unsubscribing(ResourceServicer):
         own = self._campaigns.own_call(tx, call.trace)
         return self.store.lock(tx, self.reach(own), Scope.ALL, [id])[id]
 
-    def _mark(self, tx: Transaction, call: Call, locked: Locked) -> None:
+    def _keep_time(self, tx: Transaction, call: Call, locked: Locked) -> None:
         """Keep when the person first left by this link."""
         if locked.message.HasField("unsubscribe_time"):
             return
