@@ -1,29 +1,22 @@
-"""Approved deals: the opportunity in sales, protection and its end, and many who want the same at once."""
+"""Approved deals: the opportunity in sales, protection and its end."""
 
 from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import grpc
 import pytest
 
 from kontor.contacts.v1 import account_pb2
 from kontor.sales.v1 import opportunity_pb2
-from kontor_kit.db import Database
 from kontor_kit.errors import FailedPrecondition, Unavailable
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.operations.runner import Runner
-from kontor_kit.testing.running import Peer
 from kontor_kit.testing.telling import teller
 from kontor_kit.tracing import start_span
 from kontor_partners.deal_registrations import rules
 from kontor_partners.deal_registrations.api import EXPIRE_REGISTRATIONS
-from kontor_partners.deal_registrations.approval import APPROVE_DEAL
-from kontor_partners.deal_registrations.arbiter import arbitrate
 from kontor_partners.service import service
-from services.partners.tests import partnering
 from services.partners.tests.registering import (
     ARM,
     CLEAR,
@@ -33,116 +26,14 @@ from services.partners.tests.registering import (
     customer,
     events,
     pending,
-    registration,
     submitted,
 )
-
-OPEN, LOST = opportunity_pb2.Opportunity.STATE_OPEN, opportunity_pb2.Opportunity.STATE_LOST
-
-
-@dataclass
-class Sales:
-    """Stands for sales: keeps opportunities, and answers what bears the same request id as before."""
-
-    opportunities: dict[str, opportunity_pb2.Opportunity] = field(default_factory=dict)
-    answers: dict[str, opportunity_pb2.Opportunity] = field(default_factory=dict)
-    failures: list[Exception] = field(default_factory=list)
-    """Raised by the next calls that write."""
-    lost: list[Exception] = field(default_factory=list)
-    """Raised by the next calls that write, once it is done."""
-
-    def __call__(self, method, request, *, tenant_id, subject, request_id):
-        if method.name == "GetOpportunity":
-            return self.opportunities[request.name]
-        if self.failures:
-            raise self.failures.pop()
-        if request_id not in self.answers:
-            self.answers[request_id] = getattr(self, method.name)(request)
-        if self.lost:
-            raise self.lost.pop()
-        return self.answers[request_id]
-
-    def CreateOpportunity(self, request):  # noqa: N802  # as the method is called
-        return self.add(request.opportunity)
-
-    def add(self, opportunity):
-        made = opportunity_pb2.Opportunity()
-        made.CopyFrom(opportunity)
-        made.name, made.state, made.etag = f"opportunities/{uuid7()}", OPEN, "v1"
-        self.opportunities[made.name] = made
-        return made
-
-    def UpdateOpportunity(self, request):  # noqa: N802
-        stored = self.opportunities[request.opportunity.name]
-        for path in request.update_mask.paths:
-            stored.ClearField(path)
-        given = opportunity_pb2.Opportunity()
-        request.update_mask.MergeMessage(request.opportunity, given)
-        stored.MergeFrom(given)
-        stored.etag = f"v{int(stored.etag[1:]) + 1}"
-        return stored
-
-    def DeleteOpportunity(self, request):  # noqa: N802
-        return self.opportunities.pop(request.name)
-
-
-class Asked(Peer):
-    """Answers what is asked of sales before anything is stored."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sales = Sales()
-
-    def _get(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        name = data[2 : 2 + data[1]].decode(errors="ignore")
-        found = self.sales.opportunities.get(name)
-        return found.SerializeToString() if found is not None else b""
-
-
-@pytest.fixture(scope="module")
-def asked():
-    peer = Asked()
-    yield peer
-    peer.close()
+from services.partners.tests.sales import LOST, OPEN
 
 
 @pytest.fixture(scope="module")
 def server(serve, peer, asked):
     return serve(service(), peers={"identity": peer.address, "contacts": peer.address, "sales": asked.address})
-
-
-@pytest.fixture
-def sales(asked):
-    asked.sales = Sales()
-    return asked.sales
-
-
-@pytest.fixture(scope="module")
-def system(server):
-    database = Database(server.database.url("system"), pool_size=2)
-    database.open()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def work(server, system, sales):
-    """Work on what was begun until nothing is due."""
-    runner = Runner(
-        "partners.kontor",
-        [APPROVE_DEAL.kind],
-        system=system,
-        database=server.runtime.database,
-        service=service().use(server.runtime),
-        calls=sales,
-        first_pause=0.0,
-    )
-
-    def run():
-        while runner.work_once():
-            pass
-
-    return run
 
 
 @pytest.fixture
@@ -235,6 +126,11 @@ class TestApproved:
         assert anna("GetDealRegistration", name=second.name).verdict == CONFLICT
         refusal = anna.refusal("ApproveDealRegistration", name=second.name)
         assert (refusal.reason, refusal.metadata["resource"]) == ("CONFLICT", first.name)
+
+    def test_is_refused_when_the_partner_sells_no_more(self, anna, north):
+        made = pending(anna, north)
+        anna("SuspendPartner", name=north.name, reason="Audit")
+        assert anna.refusal("ApproveDealRegistration", name=made.name).reason == "PARTNER_IDLE"
 
     def test_is_pending_again_with_the_reason_when_sales_refuses(self, anna, north, south, approve, sales):
         made, other = pending(anna, north), submitted(anna, south)
@@ -414,63 +310,3 @@ class TestKnown:
         known.delete_time = dt.datetime.now(dt.UTC)
         tell(anna.tenant, "kontor.contacts.v1.account.deleted", known, 2)
         assert submitted(anna, north).verdict == CLEAR
-
-
-class TestRace:
-    COUNT, THREADS = 200, 16
-
-    def test_many_at_once_get_the_verdicts_of_the_rules_in_the_order_of_the_clock(self, anna, programme, server):
-        """Four partners want overlapping products of five customers, who are known in two ways."""
-        partners = [partnering.active(anna, programme) for _ in range(4)]
-        sites = [f"race{number}.example" for number in range(5)]
-        products = [f"products/{uuid7()}" for _ in range(4)]
-        drafts = []
-        for number in range(self.COUNT):
-            site = sites[number % 5]
-            who = (
-                {"website": site} if number % 3 else {"contact_email": f"a@{site}", "registration_id": str(number % 7)}
-            )
-            wanted = [products[number % 4], products[(number // 4) % 4]]
-            draft = registration(
-                anna,
-                partners[number % 4],
-                end_customer={"company": f"Race {number % 5}", "region_code": "DE", **who},
-                products=list(dict.fromkeys(wanted)),
-                region_codes=[("DE", "FR", "AT")[number % 3]] if number % 2 else [],
-            )
-            drafts.append(draft.name)
-        with ThreadPoolExecutor(self.THREADS) as pool:
-            made = list(pool.map(lambda name: anna("SubmitDealRegistration", name=name), drafts))
-        accounts = {each.name: each.account for each in partners}
-        claims = [rules.claim(each, rules.customer_keys(each), accounts[each.partner]) for each in made]
-        times = [claim.submit_time for claim in claims]
-        now = dt.datetime.now(dt.UTC)
-        verdicts = {claim.id: arbitrate(claim, claims, [], now) for claim in sorted(claims, key=lambda one: one.turn)}
-        assert {each.name: each.verdict for each in made} == {name: each.verdict for name, each in verdicts.items()}
-        assert {*(each.verdict for each in made)} == {CLEAR, WAITING}
-        for each in made:
-            told = [outcome.since_time.ToDatetime(dt.UTC) for outcome in each.rule_outcomes if not outcome.kept]
-            assert (told or [None]) == [verdicts[each.name].since]
-        # Of one customer, no two at the same time.
-        for number in range(5):
-            of_one = times[number::5]
-            assert len({*of_one}) == len(of_one)
-
-    def test_one_of_those_who_are_approved_at_once_is(self, anna, north, south, sales, work):
-        made = [pending(anna, partner, end_customer=customer()) for partner in (north, south) * 4]
-        account = f"accounts/{uuid7()}"
-
-        def approve(each) -> str:
-            try:
-                anna("StartDealRegistrationReview", name=each.name, account=account)
-                anna("ApproveDealRegistration", name=each.name)
-            except grpc.RpcError as error:
-                return error.details()
-            return ""
-
-        with ThreadPoolExecutor(8) as pool:
-            refusals = [said for said in pool.map(approve, made) if said]
-        work()
-        states = [anna("GetDealRegistration", name=each.name).state for each in made]
-        assert len(refusals) == 7
-        assert states.count(rules.APPROVED) == 1

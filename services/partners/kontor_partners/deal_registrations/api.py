@@ -86,11 +86,8 @@ class DealRegistrations(ResourceServicer):
         """Take a place in the line."""
         locked, after, keys = self._begin(request, call, tx)
         rules.go(after, "submitted")
-        today = dt.datetime.now(dt.UTC).date()
-        rules.complete(after, today)
-        partner = self._partner(tx, call, after)
-        if idle := partner_rules.why_idle(partner, today):
-            raise FailedPrecondition(f"the partner {idle}", reason="PARTNER_IDLE")
+        rules.complete(after, dt.datetime.now(dt.UTC).date())
+        partner = self._busy_partner(tx, call, after)
         rules.check_allowed(after, partner)
         after.submit_time = self._claims.now(tx, self._claims.meeting(tx, keys))
         if not after.HasField("first_submit_time"):
@@ -125,6 +122,7 @@ class DealRegistrations(ResourceServicer):
         locked, after, keys = self._begin(request, call, tx)
         rules.go(after, "approval_started")
         self._claims.take(tx, locked.id, keys)
+        plan.registration.CopyFrom(after)
         partner = self._partner(tx, call, after)
         finding = self._decide(tx, after, keys, partner=partner, occasion=_APPROVAL, linked=request.opportunity)
         rules.check_clear(finding)
@@ -220,9 +218,15 @@ class DealRegistrations(ResourceServicer):
         id = parse_name(registration.partner, PARTNER.pattern, "partner")
         return self._partners.get_one(tx, Reach(principal_of(call), Scope.ALL), id)
 
+    def _busy_partner(self, tx: Transaction, call: Call, registration: Any) -> Any:
+        partner = self._partner(tx, call, registration)
+        if idle := partner_rules.why_idle(partner, dt.datetime.now(dt.UTC).date()):
+            raise FailedPrecondition(f"the partner {idle}", reason="PARTNER_IDLE")
+        return partner
+
     def _plan(self, tx: Transaction, call: Call, registration: Any, opportunity: str) -> Any:
         """Return what an approval does: protection by the level that the partner has now, from now on."""
-        partner = self._partner(tx, call, registration)
+        partner = self._busy_partner(tx, call, registration)
         programme = None
         if partner.programme:
             id = parse_name(partner.programme, PROGRAMME.pattern, "programme")
@@ -244,17 +248,21 @@ class DealRegistrations(ResourceServicer):
 
     def look_again(self, tx: Transaction, trace: Trace, keys: frozenset[Key], now: dt.datetime) -> None:
         """Decide anew on the undecided claims for end customers with one of the keys, whose locks are held."""
-        waiting = {claim.id: claim for claim in self._claims.meeting(tx, keys) if not claim.approved}
-        if not waiting:
+        found = [claim.id for claim in self._claims.meeting(tx, keys) if not claim.approved]
+        if not found:
             return
         call = self.own_call(tx, trace)
-        wide = frozenset().union(*(claim.customer for claim in waiting.values()))
-        claims, deals = self._claims.meeting(tx, wide), self._claims.deals(tx, wide)
-        ids = [parse_name(name, self.RESOURCE.pattern, "name") for name in waiting]
-        for locked in self.store.lock(tx, self.reach(call), Scope.ALL, ids).values():
-            claim, after = waiting[locked.message.name], _copy(locked.message)
-            finding = arbitrate(claim, claims, deals, now)
-            if after.state in rules.UNDECIDED and rules.tell(after, finding, now):
+        ids = [parse_name(name, self.RESOURCE.pattern, "name") for name in found]
+        waiting = self.store.lock(tx, self.reach(call), Scope.ALL, ids).values()
+        # Read once they are locked: who looks at one of them last sees what all before have done.
+        wide = frozenset().union(*(claim.customer for claim in self._claims.meeting(tx, keys)))
+        claims, deals = {claim.id: claim for claim in self._claims.meeting(tx, wide)}, self._claims.deals(tx, wide)
+        for locked in waiting:
+            claim, after = claims.get(locked.message.name), _copy(locked.message)
+            if claim is None or after.state not in rules.UNDECIDED:
+                continue
+            finding = arbitrate(claim, claims.values(), deals, now)
+            if rules.tell(after, finding, now):
                 self.put(tx, call, locked, after, "arbitrated")
                 said = rules.arbitration(finding, occasion=_CHANGE, now=now, keys=claim.customer)
                 self._claims.keep(tx, claim.id, said)
