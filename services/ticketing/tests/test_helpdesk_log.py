@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import itertools
+from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pytest
 
 from kontor_ticketing.sla_policies import rules
@@ -80,25 +82,24 @@ class Minutes:
     """Knows of each minute of five years whether it is worked."""
 
     def __init__(self) -> None:
-        hours = int((LAST - FIRST) / HOUR)
-        walls = [(FIRST + hour * HOUR).astimezone(ROME) for hour in range(hours)]
-        closed = [
-            wall.weekday() > 4 or f"{wall:%m-%d}" in FIXED or f"{wall:%Y-%m-%d}" in {*EASTER_MONDAYS, UNITY}
-            for wall in walls
-        ]
-        minute = np.add.outer(np.array([wall.hour * 60 for wall in walls]), np.arange(60)).ravel()
-        open_now = np.zeros(hours * 60, dtype=bool)
-        for start, end in HOURS:
-            open_now |= (minute >= start) & (minute < end)
-        self.worked = np.concatenate([[0], np.cumsum(open_now & ~np.repeat(closed, 60))])
+        walls = [(FIRST + hour * HOUR).astimezone(ROME) for hour in range(int((LAST - FIRST) / HOUR))]
+        minutes = itertools.chain.from_iterable(map(self._hour, walls))
+        self.worked = array("i", itertools.accumulate(minutes, initial=0))
+
+    def _hour(self, wall):
+        """Return of each minute of an hour whether it is worked."""
+        closed = {*EASTER_MONDAYS, UNITY}
+        if wall.weekday() > 4 or f"{wall:%m-%d}" in FIXED or f"{wall:%Y-%m-%d}" in closed:
+            return [False] * 60
+        return [any(start <= wall.hour * 60 + minute < end for start, end in HOURS) for minute in range(60)]
 
     def at(self, moment) -> int:
         """Return how many minutes were worked since the beginning."""
-        return int(self.worked[int((moment - FIRST) / MINUTE)])
+        return self.worked[int((moment - FIRST) / MINUTE)]
 
     def when(self, minutes):
         """Return the first moment at which so many minutes were worked."""
-        return FIRST + int(np.searchsorted(self.worked, minutes)) * MINUTE
+        return FIRST + bisect_left(self.worked, minutes) * MINUTE
 
     def look(self, told: History, metric: int, now):
         """Return how a clock stands: its state, how many minutes are left, and the deadline that holds or was missed."""
@@ -140,9 +141,10 @@ def as_it_was(told: History, now) -> History:
     return replace(told, spans=spans, answer=told.answer if told.answer and told.answer <= now else None)
 
 
-@pytest.mark.parametrize("metric", [FIRST_RESPONSE, RESOLUTION], ids=["first response", "resolution"])
-def test_deadlines_of_all_tickets_are_as_counted_whenever_something_happened(log, counter, metric):
-    assert len(log) == 4580
+@pytest.mark.parametrize(
+    ("metric", "missed"), [(FIRST_RESPONSE, 1788), (RESOLUTION, 980)], ids=["first response", "resolution"]
+)
+def test_deadlines_of_all_tickets_are_as_counted_whenever_something_happened(log, counter, metric, missed):
     seen = Counter()
     for told, events in log:
         *moments, last = sorted({moment for _, moment in events})
@@ -155,5 +157,5 @@ def test_deadlines_of_all_tickets_are_as_counted_whenever_something_happened(log
             seen[shown.state] += 1
         seen["tickets"] += 1
         seen["missed in the end"] += shown.state == BREACHED
-    print(dict(seen))
-    assert min(seen[RUNNING], seen[MET], seen["missed in the end"]) > 100
+    assert min(seen[RUNNING], seen[MET]) > 4000
+    assert (seen["tickets"], seen["missed in the end"]) == (4580, missed)

@@ -186,8 +186,8 @@ class _Day(NamedTuple):
             at = max(at, end)
 
     def _interval(self, start: dt.datetime, end: dt.datetime, rest: tuple[bool, int, str]) -> Interval:
-        utc = ((moment - self.offset).replace(tzinfo=dt.UTC) for moment in (start, end))
-        return Interval(*utc, *rest)
+        begin, finish = ((moment - self.offset).replace(tzinfo=dt.UTC) for moment in (start, end))
+        return Interval(begin, finish, *rest)
 
 
 def _days(w: WorkingTime, start: dt.datetime, end: dt.datetime) -> Iterator[_Day]:
