@@ -8,7 +8,7 @@ import pytest
 from kontor_contacts.timeline.sources import sources
 from kontor_dev.platform import SERVICES
 from kontor_kit.resource import Resource
-from kontor_kit.scopes import OwnerScope, ParentScope, TenantScope
+from kontor_kit.scopes import GuardedScope, OwnerScope, ParentScope, TenantScope
 from tests.e2e.calls import WAYS
 from tests.e2e.contract import method
 from tests.e2e.instance import eventually
@@ -98,14 +98,28 @@ def declared():
                 yield from (value for value in vars(table).values() if isinstance(value, Resource))
 
 
+# They reach further in their service than on the timeline: the people of a partner see what concerns it there.
+FURTHER = {"kontor.partners.v1.partner", "kontor.partners.v1.deal_registration", "kontor.partners.v1.lead_offer"}
+
+
 def test_the_rights_on_the_timeline_are_those_of_the_services():
     """What the contract says of a record's rights there is what its service does."""
     found = {resource.event_prefix: resource for resource in declared()}
     for prefix, source in sources().items():
         scope = found[prefix].scope
+        if source.guard.field:
+            assert isinstance(scope, GuardedScope), prefix
+            (number,) = (
+                field.enum_type.values_by_name[source.guard.value].number
+                for field in source.message.DESCRIPTOR.fields
+                if field.name == source.guard.field
+            )
+            guard = (scope._column, scope._value, scope._permission)
+            assert guard == (source.guard.field, number, source.guard.permission), prefix
+            scope = scope._rule
         if source.parent:
             assert isinstance(scope, ParentScope), prefix
             assert scope._column == source.parent, prefix
-            assert isinstance(scope._rule, OwnerScope if source.owned else TenantScope), prefix
-        else:
-            assert type(scope) is (OwnerScope if source.owned else TenantScope), prefix
+            scope = scope._rule
+        rule = OwnerScope if source.owned else TenantScope
+        assert isinstance(scope, rule) if prefix in FURTHER else type(scope) is rule, prefix

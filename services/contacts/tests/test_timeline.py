@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from kontor.contacts.v1 import affiliation_pb2
 from kontor.sales.v1 import activity_pb2, lead_pb2, opportunity_pb2, quote_pb2
+from kontor.ticketing.v1 import ticket_entry_pb2, ticket_pb2
 from kontor_contacts.service import service
 from kontor_contacts.timeline.sources import sources
 from kontor_kit.ids import uuid7
 from kontor_kit.testing.plans import plans
 from kontor_kit.testing.telling import teller
 
-SALES = "kontor.sales.v1"
+SALES, TICKETING = "kontor.sales.v1", "kontor.ticketing.v1"
 READS = ("contacts.accounts.read:all", "contacts.contacts.read:all")
 
 
@@ -188,6 +189,59 @@ class TestChildren:
         assert seen(bert, home.account) == []
 
 
+class TestTickets:
+    """What is said about a ticket appears with the ticket, and has its rights; what is internal needs one more."""
+
+    @pytest.fixture
+    def ticket(self, home):
+        return ticket_pb2.Ticket(name=a_name("tickets"), subject="It is broken", account=home.account)
+
+    def entry(self, ticket, visibility="VISIBILITY_PUBLIC"):
+        return ticket_entry_pb2.TicketEntry(name=a_name("ticketEntries"), ticket=ticket.name, visibility=visibility)
+
+    def test_it_appears_with_the_ticket_whichever_comes_first(self, home, tell, ticket):
+        tell(home.anna, f"{TICKETING}.ticket_entry.created", self.entry(ticket))
+        assert seen(home.anna, home.account) == []
+        tell(home.anna, f"{TICKETING}.ticket.created", ticket)
+        tell(home.anna, f"{TICKETING}.ticket_entry.created", self.entry(ticket))
+        assert seen(home.anna, home.account) == ["ticket_entry.created", "ticket.created", "ticket_entry.created"]
+        tell(home.anna, f"{TICKETING}.ticket.updated", changed(ticket, requester=home.contact), 2)
+        assert len(seen(home.anna, home.contact)) == 4
+        assert [entry.title for entry in timeline(home.anna, home.contact).entries][-2:] == ["It is broken", ""]
+
+    def test_what_goes_to_another_ticket_has_the_rights_of_that(self, home, tell, ticket):
+        bert = home.anna.colleague(*READS, "ticketing.*:own")
+        other, entry = (
+            ticket_pb2.Ticket(name=a_name("tickets"), account=home.account, owner=bert.user),
+            self.entry(ticket),
+        )
+        for each in (ticket, other):
+            tell(home.anna, f"{TICKETING}.ticket.created", each)
+        tell(home.anna, f"{TICKETING}.ticket_entry.created", entry)
+        assert seen(bert, home.account) == ["ticket.created"]
+        tell(home.anna, f"{TICKETING}.ticket_entry.moved", changed(entry, ticket=other.name), 2)
+        assert seen(bert, home.account) == ["ticket_entry.moved", "ticket_entry.created", "ticket.created"]
+
+    def test_what_is_internal_needs_a_further_permission(self, home, tell, ticket):
+        reads = (*READS, "ticketing.tickets.read:all", "ticketing.ticketEntries.read:all")
+        internal = "ticketing.ticketEntries.readInternal"
+        anna, bert = (home.anna.colleague(*READS, *reads) for _ in range(2))
+        entry = self.entry(ticket, "VISIBILITY_INTERNAL")
+        tell(home.anna, f"{TICKETING}.ticket.created", changed(ticket, owner=bert.user))
+        tell(home.anna, f"{TICKETING}.ticket_entry.created", entry)
+        for user, grants, expected in (
+            (anna.user, reads, 1),
+            (anna.user, (*reads, f"{internal}:all"), 2),
+            (anna.user, (*reads, f"{internal}:own"), 1),
+            (bert.user, (*reads, f"{internal}:own"), 2),
+            (anna.user, (*READS, f"{internal}:all"), 0),
+        ):
+            reader = home.anna.colleague(*grants, user=user)
+            assert len(seen(reader, home.account)) == expected
+        tell(home.anna, f"{TICKETING}.ticket_entry.updated", changed(entry, visibility="VISIBILITY_PUBLIC"), 2)
+        assert len(seen(anna, home.account)) == 3
+
+
 class TestRights:
     def test_without_the_right_to_read_the_record_nothing_is_told_of_it(self, home, tell):
         tell(home.anna, "opportunity.created", deal(home))
@@ -327,11 +381,11 @@ def crowded(serve_explained):
         connection.execute(
             "WITH made AS (SELECT n, gen_random_uuid() AS id, CASE WHEN n %% 5000 = 7 THEN %(mine)s ELSE %(other)s END"
             " AS owner, CASE WHEN n %% 10000 = 9 THEN %(team)s END AS team FROM generate_series(1, %(many)s) n), kept AS"
-            " (INSERT INTO timeline_sources SELECT %(tenant)s, id, 1, id, owner, team, false, 'Deal', '{}' FROM made)"
+            " (INSERT INTO timeline_sources SELECT %(tenant)s, id, 1, false, id, owner, team, false, 'Deal', '{}' FROM made)"
             " INSERT INTO timeline_entries (tenant_id, place, source, version, id, event_time, type, resource_type,"
-            " resource_name, subject, holder, owner, team, hidden) SELECT %(tenant)s, %(place)s, id, 1, id,"
+            " resource_name, subject, guarded, holder, owner, team, hidden) SELECT %(tenant)s, %(place)s, id, 1, id,"
             " now() - n * interval '1 minute', 'kontor.sales.v1.opportunity.won', 'sales.kontor/Opportunity',"
-            " 'opportunities/' || id, 'users/a', id, owner, team, false FROM made",
+            " 'opportunities/' || id, 'users/a', false, id, owner, team, false FROM made",
             {
                 "mine": uuid.UUID(bert.user.partition("/")[2]),
                 "other": uuid7(),
@@ -340,6 +394,12 @@ def crowded(serve_explained):
                 "tenant": anna.tenant,
                 "place": uuid.UUID(account.partition("/")[2]),
             },
+        )
+        connection.execute(
+            "INSERT INTO timeline_entries (tenant_id, place, source, version, id, event_time, type, resource_type,"
+            " resource_name, subject, guarded, holder, hidden) SELECT tenant_id, gen_random_uuid(), source, n, id, event_time,"
+            " type, resource_type, resource_name, subject, guarded, holder, hidden FROM timeline_entries,"
+            " generate_series(2, 3) n"
         )
         connection.execute("ANALYZE timeline_sources, timeline_entries")
     return SimpleNamespace(running=running, anna=anna, bert=bert, account=account)

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("id", sa.Uuid, primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("guarded", sa.Boolean, nullable=False),
         sa.Column("holder", sa.Uuid, nullable=False),
         sa.Column("owner", sa.Uuid),
         sa.Column("team", sa.Uuid),
@@ -40,6 +41,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("event_time", sa.DateTime(timezone=True), nullable=False),
         *(sa.Column(name, key, nullable=False) for name in ("type", "resource_type", "resource_name", "subject")),
+        sa.Column("guarded", sa.Boolean, nullable=False),
         sa.Column("holder", sa.Uuid, nullable=False),
         sa.Column("owner", sa.Uuid),
         sa.Column("team", sa.Uuid),
@@ -50,7 +52,7 @@ def upgrade() -> None:
         op.create_index(
             f"timeline_entries_{name}",
             "timeline_entries",
-            ["tenant_id", "place", "resource_type", *columns, "event_time", "id"],
+            ["tenant_id", "place", "resource_type", "guarded", *columns, "event_time", "id"],
             postgresql_where=sa.text("NOT hidden"),
         )
     for table in TABLES:

@@ -109,15 +109,17 @@ def _statement(wanted: sa.ColumnElement[bool], is_continued: bool) -> Statement:
     size = sa.bindparam("size", type_=sa.Integer)
 
     def newest(kinds: str, scope: Scope, *teams: sa.TableValuedAlias) -> sa.Select[Any]:
-        given = sa.bindparam(kinds, type_=ARRAY(KEY_TEXT))
-        kind = sa.func.unnest(given).table_valued(sa.column("kind", KEY_TEXT), name=kinds).render_derived()
+        given = sa.bindparam(kinds, type_=ARRAY(KEY_TEXT)), sa.bindparam(f"{kinds}_guarded", type_=ARRAY(sa.Boolean))
+        columns = sa.column("kind", KEY_TEXT), sa.column("guarded", sa.Boolean)
+        kind = sa.func.unnest(*given).table_valued(*columns, name=kinds).render_derived()
         conditions = [entries.c.team == team.c.team for team in teams]
         rule = _RULE.clause(scope, entries)
         conditions += [] if rule is None else [rule]
         found = (
             sa.select(*_COLUMNS, entries.c.source)
             .where(entries.c.tenant_id == TENANT, entries.c.place == sa.bindparam("place", type_=sa.Uuid))
-            .where(entries.c.resource_type == kind.c.kind, sa.not_(entries.c.hidden), *conditions, wanted)
+            .where(entries.c.resource_type == kind.c.kind, entries.c.guarded == kind.c.guarded)
+            .where(sa.not_(entries.c.hidden), *conditions, wanted)
             .order_by(*(column.desc() for column in position))
             .limit(size)
             .lateral(f"in_{kinds}")
@@ -138,19 +140,23 @@ def _statement(wanted: sa.ColumnElement[bool], is_continued: bool) -> Statement:
     return Statement(shown.order_by(*(ordered.c[name].desc() for name in _POSITION)))
 
 
-def _reached(principal: Principal, node: filters.Node | None) -> dict[str, list[str]]:
+def _reached(principal: Principal, node: filters.Node | None) -> dict[str, list[Any]]:
     """Return the kinds of records that the caller may read something of: all of them, its own, its teams'."""
-    reached: dict[str, list[str]] = {"of_all": [], "of_own": [], "of_teams": []}
+    reached: dict[str, list[Any]] = {
+        f"of_{whose}{what}": [] for whose in ("all", "own", "teams") for what in ("", "_guarded")
+    }
     for source in sources().values():
         scope = principal.scope(source.permission)
         if scope is None or not _can_match(source, node):
             continue
-        if scope is Scope.ALL or not source.owned:
-            reached["of_all"].append(source.kind)
-            continue
-        reached["of_own"].append(source.kind)
-        if scope is Scope.TEAM:
-            reached["of_teams"].append(source.kind)
+        ways = [(scope, False)]
+        if source.guard.field and (further := principal.scope(source.guard.permission)) is not None:
+            ways.append((min(scope, further), True))
+        for reach, is_guarded in ways:
+            of_all = reach is Scope.ALL or not source.owned
+            for of in ["of_all"] if of_all else ["of_own", "of_teams"] if reach is Scope.TEAM else ["of_own"]:
+                reached[of].append(source.kind)
+                reached[f"{of}_guarded"].append(is_guarded)
     return reached
 
 

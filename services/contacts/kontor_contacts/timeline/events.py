@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -22,9 +23,12 @@ _KEY: Final = sa.bindparam("key", type_=sa.Uuid)
 _HOLDERS: Final = sa.bindparam("holders", type_=ARRAY(sa.Uuid))
 _PLACES: Final = sa.bindparam("places", type_=ARRAY(sa.Uuid))
 _KNOWN: Final = Statement(
-    sa.select(*(records.c[name] for name in ("version", "holder", "owner", "team", "deleted", "subjects"))).where(
-        records.c.tenant_id == TENANT, records.c.id == _KEY
-    )
+    sa.select(
+        *(records.c[name] for name in ("version", "guarded", "holder", "owner", "team", "deleted", "subjects"))
+    ).where(records.c.tenant_id == TENANT, records.c.id == _KEY)
+)
+_WITH: Final = Statement(
+    sa.select(sa.func.unnest(records.c.subjects)).where(records.c.tenant_id == TENANT, records.c.id == sa.any_(_PLACES))
 )
 _TURN: Final = Statement(
     sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("turn", type_=KEY_TEXT), 0)))
@@ -42,6 +46,7 @@ _FORGET: Final = Statement(records.update().where(records.c.tenant_id == TENANT,
 
 _own, _holder = records.alias("own"), records.alias("holder")
 _now = {
+    "guarded": _own.c.guarded,
     "holder": _own.c.holder,
     "owner": _holder.c.owner,
     "team": _holder.c.team,
@@ -96,13 +101,14 @@ _SHOW_HELD: Final = _show(entries.c.holder == _KEY)
 
 def declare(handlers: Handlers) -> None:
     """Declare the handler of everything that appears on timelines, of the services whose addresses are configured."""
-    handlers.on(*(f"{prefix}.*" for prefix in sources()), optional=True)(follow)
+    handlers.on(*(kind for source in sources().values() for kind in source.event_types), optional=True)(follow)
 
 
 class _Record(NamedTuple):
     """What is known of a record: whose it is, and where it appears."""
 
     version: int
+    guarded: bool
     holder: uuid.UUID
     """The record whose rights it has: its parent, or itself."""
     owner: uuid.UUID | None
@@ -113,7 +119,7 @@ class _Record(NamedTuple):
     @property
     def rights(self) -> tuple[Any, ...]:
         """What has to be the same for nobody to see more or less than before."""
-        return self.holder, self.owner, self.team, self.deleted
+        return self.guarded, self.holder, self.owner, self.team, self.deleted
 
 
 def follow(event: Event, work: Work) -> None:
@@ -126,27 +132,32 @@ def follow(event: Event, work: Work) -> None:
         return
     message: Any = event.record(source.message())
     record = _record_of(source, event.version, message)
-    # Who belongs to a record waits for what happens to it, and the other way round.
-    tx.defer(_TURN, {"turn": f"{event.tenant_id}/timeline/{record.holder}"})
+    through = {each for name in source.through for each in _named(message, name)}
+    for each in sorted({record.holder, *through}):
+        # Who hangs on a record waits for what happens to that, and the other way round.
+        tx.defer(_TURN, {"turn": f"{event.tenant_id}/timeline/{each}"})
     before = _known(tx, key)
     is_newest = before is None or before.version < event.version
     if is_newest:
         title = getattr(message, source.title) if source.title else ""
         tx.defer(_KEEP, {**key, **record._asdict(), "title": title})
-    root = record.holder if source.inherits else key["key"]
-    places = {root, *record.subjects, *(before.subjects if before else ())}
-    if source.inherits and (parent := _known(tx, {**key, "key": root})):
-        places |= {*parent.subjects}
+    past, now = (_places(tx, key, one.subjects if one else (), source) for one in (before, record))
     for happened in _happened(event, source, message):
-        tx.defer(_ADD, {**key, **happened, "places": sorted(places)})
+        tx.defer(_ADD, {**key, **happened, "places": sorted({key["key"], *past, *now})})
     if is_newest:
-        _catch_up(tx, key, before, record)
+        if added := now - past:
+            tx.defer(_COPY, {**key, "places": sorted(added)})
+        _show_again(tx, key, before, record)
 
 
-def _catch_up(tx: Transaction, key: dict[str, Any], before: _Record | None, now: _Record) -> None:
-    """Bring what happened before to where the record appears now, and to those who may see it now."""
-    if added := {*now.subjects} - {*(before.subjects if before else ())}:
-        tx.defer(_COPY, {**key, "places": sorted(added)})
+def _places(tx: Transaction, key: dict[str, Any], subjects: Sequence[uuid.UUID], source: Source) -> set[uuid.UUID]:
+    """Return where a record with these subjects appears."""
+    further = tx.run(_WITH, {**key, "places": list(subjects)}) if source.through and subjects else []
+    return {*subjects, *(row[0] for row in further)}
+
+
+def _show_again(tx: Transaction, key: dict[str, Any], before: _Record | None, now: _Record) -> None:
+    """Show what happened before to those who may see the record now, and what hangs on it."""
     if now.holder != key["key"]:
         if before and before.rights != now.rights:
             tx.defer(_SHOW_ONE, {**key, "holders": [before.holder, now.holder]})
@@ -161,17 +172,22 @@ def _known(tx: Transaction, key: dict[str, Any]) -> _Record | None:
 
 
 def _record_of(source: Source, version: int, message: Any) -> _Record:
-    named = [getattr(message, name) for name in source.subjects]
-    names = [name for value in named for name in ([value] if isinstance(value, str) else value) if name]
     is_owned = source.owned and not source.parent
     return _Record(
         version=version,
+        guarded=source.is_guarded(message),
         holder=_id(getattr(message, source.parent or "name")),
         owner=_id(message.owner) if is_owned and message.owner else None,
         team=_id(message.team) if is_owned and message.team else None,
         deleted="delete_time" in message.DESCRIPTOR.fields_by_name and message.HasField("delete_time"),
-        subjects=sorted({*map(_id, names)}),
+        subjects=sorted({each for name in source.subjects for each in _named(message, name)}),
     )
+
+
+def _named(message: Any, field: str) -> list[uuid.UUID]:
+    """Return the ids of the records that a field names, however many it can name."""
+    value = getattr(message, field)
+    return [_id(name) for name in ([value] if isinstance(value, str) else value) if name]
 
 
 def _happened(event: Event, source: Source, message: Any) -> list[dict[str, Any]]:

@@ -29,16 +29,25 @@ class Source:
     message: type[Message]
     permission: str
     """The one to read its records."""
-    title: str
-    subjects: tuple[str, ...]
-    parent: str
     owned: bool
     """Whether its records, or the parents whose rights they have, belong to somebody (OwnerScope) and not to all."""
+    title: str
+    subjects: tuple[str, ...]
+    through: frozenset[str]
+    """Those of the subjects that appear with others themselves."""
+    parent: str
+    event_types: tuple[str, ...]
+    """What is to be heard of."""
+    guard: Any
+    """Which records need a further permission, as in the contract; none where its `field` is empty."""
 
-    @property
-    def inherits(self) -> bool:
-        """Whether its records appear where their parents do."""
-        return bool(self.parent and not self.subjects)
+    def is_guarded(self, record: Any) -> bool:
+        """Tell whether a record needs a further permission."""
+        if not self.guard.field:
+            return False
+        field = record.DESCRIPTOR.fields_by_name[self.guard.field]
+        number: int = field.enum_type.values_by_name[self.guard.value].number
+        return bool(getattr(record, field.name) == number)
 
 
 @functools.cache
@@ -52,7 +61,7 @@ def sources() -> Mapping[str, Source]:
 
 def _source(message: Descriptor, others: Mapping[str, Descriptor]) -> Source:
     use, kind = _use(message), _type(message).partition("/")[2]
-    for name in (use.title, *use.subjects, use.parent):
+    for name in (use.title, *use.subjects, use.parent, use.guard.field):
         if name and name not in message.fields_by_name:
             raise ValueError(f"{message.full_name} has no field {name}, which its timeline option names")
     bearer = message
@@ -60,17 +69,24 @@ def _source(message: Descriptor, others: Mapping[str, Descriptor]) -> Source:
         bearer = others[reference_type(message.fields_by_name[use.parent])]
         if _use(bearer).parent:
             raise ValueError(f"{message.full_name} has the rights of {bearer.full_name}, which has those of another")
+    if use.events and not use.parent:
+        raise ValueError(f"{message.full_name} must tell of all its events, for they say who may see its records")
     service = message.file.pool.FindServiceByName(f"{message.file.package}.{kind}Service")
     pattern = message.GetOptions().Extensions[resource_pb2.resource].pattern[0]
+    prefix = f"{message.file.package}.{pattern.partition('{')[2].rstrip('}')}"
+    named = {name: others.get(reference_type(message.fields_by_name[name])) for name in use.subjects}
     return Source(
         kind=_type(message),
-        event_prefix=f"{message.file.package}.{pattern.partition('{')[2].rstrip('}')}",
+        event_prefix=prefix,
         message=message_factory.GetMessageClass(message),
         permission=MethodSpec.of(service.methods_by_name[f"Get{kind}"]).permission,
+        owned="owner" in bearer.fields_by_name,
         title=use.title,
         subjects=tuple(use.subjects),
+        through=frozenset(name for name, other in named.items() if other and [*_use(other).subjects] != ["name"]),
         parent=use.parent,
-        owned="owner" in bearer.fields_by_name,
+        event_types=tuple(f"{prefix}.{event}" for event in use.events or ["*"]),
+        guard=use.guard,
     )
 
 
