@@ -69,7 +69,7 @@ class TestLists:
         one, two = people("one", "two")
         segment = listed(anna, one, two)
         again = anna("AddSegmentMembers", name=segment, parties=[party_of(one)])
-        assert again.added_count == 0
+        assert (again.added_count, len(again.segment_memberships)) == (0, 0)
         assert sorted(inside(anna, segment)) == sorted([party_of(one), party_of(two)])
         assert anna("RemoveSegmentMembers", name=segment, parties=[party_of(one)]).removed_count == 1
         assert inside(anna, segment) == [party_of(two)]

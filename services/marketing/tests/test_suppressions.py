@@ -64,6 +64,21 @@ class TestStored:
         assert [*refusal.violations] == ["suppression.party"]
         assert bert.refusal("OptOutParty", name=rosa).code is StatusCode.NOT_FOUND
 
+    def test_whoever_reaches_some_parties_suppresses_these(self, anna, tell):
+        bert = anna.colleague("marketing.suppressions.*:own", "marketing.parties.read:all")
+        his, other = contact("His", "his@example.com", owner=bert.user), contact("Other", owner=anna.user)
+        for each in (his, other):
+            tell(anna.tenant, f"{CONTACT}.created", each, 1)
+        assert bert("OptOutParty", name=party_of(his)).address == "his@example.com"
+        for sent in (
+            {"party": party_of(other)},
+            {"address": "x@example.com"},
+            {"party": party_of(his), "address": "x@example.com"},
+        ):
+            refusal = bert.refusal("CreateSuppression", suppression={"channel": EMAIL, "reason": MANUAL, **sent})
+            assert (refusal.code, refusal.reason) == (StatusCode.PERMISSION_DENIED, "OUT_OF_SCOPE")
+        assert bert.refusal("OptOutParty", name=party_of(other)).code is StatusCode.PERMISSION_DENIED
+
 
 class TestLifting:
     def test_ends_it_and_keeps_it(self, anna, rosa):

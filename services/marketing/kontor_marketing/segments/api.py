@@ -123,13 +123,16 @@ class Segments(ResourceServicer):
 
     def add_segment_members(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Put parties on the list of a segment."""
-        return call.method.output(added_count=self._pick(request, call, tx, on=True))
+        segment, added = self._pick(request, call, tx, on=True)
+        begun = self._reader.memberships(tx, segment, added, self._party_reach(call))
+        return call.method.output(added_count=len(added), segment_memberships=begun)
 
     def remove_segment_members(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Take parties off the list of a segment."""
-        return call.method.output(removed_count=self._pick(request, call, tx, on=False))
+        return call.method.output(removed_count=len(self._pick(request, call, tx, on=False)[1]))
 
-    def _pick(self, request: Any, call: Call, tx: Transaction, *, on: bool) -> int:
+    def _pick(self, request: Any, call: Call, tx: Transaction, *, on: bool) -> tuple[uuid.UUID, Sequence[uuid.UUID]]:
+        """Change the list that a request names; return the segment, and the parties of which that is a change."""
         locked = self.lock(tx, call, request.name)
         if locked.message.kind != rules.STATIC:
             raise FailedPrecondition("a rule decides on who is in the segment", reason="NOT_STATIC")
@@ -143,11 +146,11 @@ class Segments(ResourceServicer):
         if violations:
             raise InvalidArgument(*violations)
         self._membership.lock(tx, ids)
-        number = self._membership.pick(tx, locked.id, ids, on=on)
-        if number:
-            self._membership.evaluate(tx, ids)
+        changed = self._membership.pick(tx, locked.id, ids, on=on)
+        if changed:
+            self._membership.evaluate(tx, changed)
             self.note(tx, call, locked, "members_added" if on else "members_removed")
-        return number
+        return locked.id, changed
 
     def list_segment_members(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return who is in a segment, or was."""

@@ -136,9 +136,10 @@ class Membership:
         return int(tx.run(_COUNT, {"tenant": tx.tenant_id})[0][0])
 
     @staticmethod
-    def pick(tx: Transaction, segment: uuid.UUID, ids: Sequence[uuid.UUID], *, on: bool) -> int:
-        """Put parties on the list of a segment, or take them off; return of how many that is a change."""
-        return len(tx.run(_PICK if on else _UNPICK, {"tenant": tx.tenant_id, "segment": segment, "ids": list(ids)}))
+    def pick(tx: Transaction, segment: uuid.UUID, ids: Sequence[uuid.UUID], *, on: bool) -> list[uuid.UUID]:
+        """Put parties on the list of a segment, or take them off; return those of which that is a change."""
+        rows = tx.run(_PICK if on else _UNPICK, {"tenant": tx.tenant_id, "segment": segment, "ids": list(ids)})
+        return [row[0] for row in rows]
 
     def evaluate(self, tx: Transaction, ids: Sequence[uuid.UUID], only: Collection[uuid.UUID] | None = None) -> None:
         """Queue that parties, which are locked, enter and leave segments as the rules say, or those of `only`."""

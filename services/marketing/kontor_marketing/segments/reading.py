@@ -20,7 +20,7 @@ from kontor_kit.pages import PageTokens
 from kontor_kit.principals import Scope
 from kontor_kit.store import COUNTED, Reach, Store
 from kontor_marketing.parties.table import PARTY, parties
-from kontor_marketing.segments.table import FIRST, segment_memberships, segments
+from kontor_marketing.segments.table import FIRST, SEGMENT_MEMBERSHIP, segment_memberships, segments
 
 SAMPLES: Final = 10
 _AT: Final = sa.bindparam("at", type_=sa.DateTime(timezone=True))
@@ -30,6 +30,17 @@ _EVALUATED_BY: Final = Statement(
     )
 )
 
+_MEMBERSHIPS: Final = Statement(
+    sa.select(segment_memberships.c.id)
+    .where(
+        segment_memberships.c.tenant_id == TENANT,
+        segment_memberships.c.segment == sa.bindparam("segment", type_=sa.Uuid),
+        segment_memberships.c.party == sa.any_(sa.bindparam("parties", type_=ARRAY(sa.Uuid))),
+        segment_memberships.c.leave_time.is_(None),
+    )
+    .order_by(segment_memberships.c.party)
+)
+
 
 class Reading:
     """Reads members; `store` has the parties."""
@@ -37,11 +48,19 @@ class Reading:
     def __init__(self, page_tokens: PageTokens, store: Store) -> None:
         self._page_tokens = page_tokens
         self._store = store
+        self._held = Store(SEGMENT_MEMBERSHIP)
 
     @staticmethod
     def evaluated_by(tx: Transaction, operation: str) -> list[uuid.UUID]:
         """Return the segments that an operation is to bring up to date."""
         return [row[0] for row in tx.run(_EVALUATED_BY, {"tenant": tx.tenant_id, "evaluation": operation})]
+
+    def memberships(self, tx: Transaction, segment: uuid.UUID, ids: Sequence[uuid.UUID], reach: Reach) -> list[Any]:
+        """Return the memberships of parties in a segment that have not ended."""
+        given = {"tenant": tx.tenant_id, "segment": segment, "parties": list(ids)}
+        found = [row[0] for row in tx.run(_MEMBERSHIPS, given)]
+        held = self._held.get(tx, reach, found)
+        return [held[id] for id in found]
 
     def members(self, tx: Transaction, call: Call, request: Any, segment: uuid.UUID, reach: Reach) -> Any:
         """Return the page of the members of a segment that `request` asks for."""

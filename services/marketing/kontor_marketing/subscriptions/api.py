@@ -15,6 +15,7 @@ from kontor_kit.errors import InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import format_name, parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Store
 from kontor_kit.tracing import Trace
@@ -56,13 +57,19 @@ class Subscriptions(ResourceServicer):
     def _refer(self, tx: Transaction, call: Call, subscription: Any) -> None:
         if self._is_own(call):
             return  # It knows what it is about.
-        self.referred(tx, call, self._parties, subscription.party, "party")
+        self._check_party(tx, call, subscription)
         topic = self.referred(tx, call, self._topics, subscription.topic, "topic")
         subscription.legal_basis = subscription.legal_basis or topic.legal_basis
+
+    def _check_party(self, tx: Transaction, call: Call, subscription: Any) -> None:
+        party = self.referred(tx, call, self._parties, subscription.party, "party")
+        # To see a party is not enough: who speaks for it changes what it gets.
+        PARTY.scope.check(principal_of(call), self.scope(call, self.create_permission), party)
 
     def record_consent(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Store what a party said to a topic, whether it said something before or not."""
         with at("subscription"):
+            self._check_party(tx, call, request.subscription)
             return self.shown(tx, call, self._put(tx, call, request.subscription))
 
     def say(self, tx: Transaction, trace: Trace, subscription: Any) -> Any:

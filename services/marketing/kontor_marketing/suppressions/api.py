@@ -10,13 +10,16 @@ import sqlalchemy as sa
 from kontor.marketing.v1 import suppression_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
-from kontor_kit.errors import FailedPrecondition, InvalidArgument
+from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
+from kontor_kit.principals import Scope
+from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Store
 from kontor_kit.tracing import Trace
+from kontor_marketing.parties.rules import address_key
 from kontor_marketing.parties.table import PARTY
 from kontor_marketing.suppressions import rules
 from kontor_marketing.suppressions.table import SUPPRESSION, suppressions
@@ -48,8 +51,21 @@ class Suppressions(ResourceServicer):
         if before is None:
             if violations := rules.normalise(after, dt.datetime.now(dt.UTC)):
                 raise InvalidArgument(*violations)
-            if after.party and not _is_own(call):
-                self.referred(tx, call, self._parties, after.party, "party")
+            if not _is_own(call):
+                self._check_reach(tx, call, after)
+
+    def _check_reach(self, tx: Transaction, call: Call, suppression: Any) -> None:
+        """Raise where somebody would be suppressed whom the caller's permission does not reach."""
+        scope, addresses = self.scope(call, self.create_permission), set[str]()
+        if suppression.party:
+            party = self.referred(tx, call, self._parties, suppression.party, "party")
+            PARTY.scope.check(principal_of(call), scope, party)
+            addresses = {address_key(email.address) for email in party.emails}
+        if scope is not Scope.ALL and (not suppression.party or suppression.address not in {"", *addresses}):
+            raise PermissionDenied(
+                "an address that is not the party's may be that of others, whom your permission does not reach",
+                reason="OUT_OF_SCOPE",
+            )
 
     def lift_suppression(self, request: Any, call: Call, tx: Transaction) -> Any:
         """End a suppression now."""
