@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from kontor_kit.calls import PUBLIC, MethodSpec
 from tests.e2e.samples import (
     CALLER,
+    FOLLOWED,
     LINK,
     MAKERS,
     MESSAGES,
@@ -171,6 +172,7 @@ def maker(kind: str) -> MethodSpec:
 
 def needs(kind: str) -> set[str]:
     """Return the kinds of the records without which one of this kind cannot be made."""
+    kind = FOLLOWED.get(kind, kind)
     spec, asked = maker(kind), defaultdict[str, str](str)
     state = state_for(spec.name)
     for fields in (RECORDS.get(kind), REQUESTS.get(spec.name), *(state.asking if state else ())):

@@ -15,6 +15,7 @@ from psycopg import sql
 from kontor_identity.keys.ring import KeyRing
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
+from kontor_kit.mapping import collection_of
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, Client
 from tests.e2e.contract import OPERATION, TENANT, method, request
@@ -23,6 +24,7 @@ from tests.e2e.samples import (
     AFTERWARDS,
     CALLER,
     COLLEAGUE,
+    FOLLOWED,
     LINES,
     LINK,
     ONCE,
@@ -106,11 +108,23 @@ class Tenant:
         """Create a record with these fields, as in JSON, and return its name."""
         if kind.endswith(f"/{OPERATION}"):
             return self._start(kind.partition(".")[0])
+        if kind in FOLLOWED:
+            return self._following(kind, self.create(FOLLOWED[kind], fields, token))
         spec = contract.maker(kind)
         wanted = request(spec, self.in_state_for(spec))
         if fields:
             contract.put(contract.record_in(wanted), fields)
         return contract.made_by(self.client.do(spec, wanted, token or self.master(kind)), kind)
+
+    def _following(self, kind: str, followed: str) -> str:
+        """Return the name of the record that follows another one, once it is there."""
+        get = method(f"Get{kind.partition('/')[2]}")
+        name = f"{collection_of(kind)}/{followed.partition('/')[2]}"
+        until = time.monotonic() + 60
+        while self.client.call(DIRECT, get, get.input(name=name), self.admin).code != "OK":
+            assert time.monotonic() < until, f"{name} does not follow {followed}"
+            time.sleep(0.1)
+        return name
 
     def _start(self, service: str) -> str:
         """Leave an operation of somebody's in the database, of a kind that nobody works on; return its name."""
@@ -118,6 +132,21 @@ class Tenant:
         with psycopg.connect(self.client.platform.database_url(service)) as connection:
             connection.execute(_START, made)
         return f"services/{service}/operations/{made[1]}"
+
+    def _finished(self, answer: Any) -> Any:
+        """Wait for the end of what a method began, if it did, which has to succeed; return its last answer."""
+        if answer.DESCRIPTOR.full_name != "google.longrunning.Operation":
+            return answer
+        service = answer.name.split("/")[1]
+        asking = (spec for spec in contract.methods() if spec.name == "GetOperation")
+        ask = next(spec for spec in asking if contract.service_of(spec) == service)
+        until = time.monotonic() + 60
+        while not answer.done:
+            assert time.monotonic() < until, answer
+            time.sleep(0.1)
+            answer = self.client.do(ask, ask.input(name=answer.name), self.admin)
+        assert answer.HasField("response"), answer
+        return answer
 
     def in_state_for(self, spec: Any, *, new: bool = False) -> Names:
         """Return the names of records that a method can be used on: a new one where that is wanted, or needed."""
@@ -134,7 +163,7 @@ class Tenant:
             preparing = method(step)
             wanted = request(preparing, names)
             contract.put(wanted, state.requests.get(step, nothing)(names))
-            answer = self.client.do(preparing, wanted, token)
+            answer = self._finished(self.client.do(preparing, wanted, token))
             names[LINK] = getattr(answer, "token", "") or getattr(answer, "key", "") or names.get(LINK, "")
         return names
 

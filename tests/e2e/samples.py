@@ -21,6 +21,7 @@ LINK = "link"
 """The secret that lets somebody in who has no token: the key of a form or a feed, the token of a quote."""
 ACTIVITY, QUOTE, ORDER = "sales.kontor/Activity", "sales.kontor/Quote", "sales.kontor/Order"
 USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
+CONTACT, PARTY, SUPPRESSION = "contacts.kontor/Contact", "marketing.kontor/Party", "marketing.kontor/Suppression"
 PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
 DEAL = "partners.kontor/DealRegistration"
 TICKET = "ticketing.kontor/Ticket"
@@ -123,9 +124,8 @@ RECORDS: dict[str, Fields] = {
     "sales.kontor/LeadScoreRule": lambda names: {"points": 5, "eventType": "form.submitted"},
     "sales.kontor/Promotion": lambda names: {"discountPercent": {"value": "10"}, "startTime": "2020-01-01T00:00:00Z"},
     QUOTE: lambda names: {"lines": LINES, "validUntil": {"year": 2090, "month": 1, "day": 1}},
+    SUPPRESSION: lambda names: {"party": names[PARTY], "address": f"{next(_MONTHS)}@example.com"},
     TICKET: lambda names: {"account": names[ACCOUNT]},
-    "ticketing.kontor/SlaPolicy": lambda names: {"tags": ["gold"], "targets": [{"resolution": "28800s"}]},
-    "ticketing.kontor/WorkingCalendar": lambda names: {"slots": [{"day": "MONDAY", "start": {"hours": 9}, "end": {}}]},
     "ticketing.kontor/SlaPolicy": lambda names: {"tags": ["gold"], "targets": [{"resolution": "28800s"}]},
     "ticketing.kontor/WorkingCalendar": lambda names: {"slots": [{"day": "MONDAY", "start": {"hours": 9}, "end": {}}]},
 }
@@ -141,6 +141,7 @@ REQUESTS: dict[str, Fields] = {
     "ConvertLead": lambda names: {"opportunity": {"displayName": "Example"}},
     "DeclineQuote": lambda names: {"token": names[LINK]},
     "MergeTicket": lambda names: {"into": names[OTHER]},
+    "PreviewSegment": lambda names: {"filter": "create_time > 2000-01-01T00:00:00Z"},
     "PlanVisits": lambda names: {
         "user": names[USER],
         "startDate": {"year": 2030, "month": 1, "day": 7},
@@ -163,9 +164,13 @@ REQUESTS: dict[str, Fields] = {
 MAKERS = {
     "sales.kontor/Commission": "SettleCommissions",
     ORDER: "OrderQuote",
+    "marketing.kontor/SegmentMembership": "AddSegmentMembers",
     "sales.kontor/PromotionRedemption": "RedeemPromotion",
     "sales.kontor/VisitPlan": "PlanVisits",
 }
+
+# Records that nobody creates at all, because each follows another one, under its id and a moment later.
+FOLLOWED = {PARTY: CONTACT}
 
 # Methods that are used on the records that are there, so that they can be found.
 AFTERWARDS = ("ReportOrderState",)
@@ -178,6 +183,8 @@ ONCE = {
     "BatchCreatePriceBookEntries": "sales.kontor/Product",
     "DistributeLead": LEAD,
     "RedeemPromotion": ACCOUNT,
+    "CreateSubscription": "marketing.kontor/Topic",
+    "BatchCreateSubscriptions": "marketing.kontor/Topic",
 }
 
 
@@ -272,6 +279,7 @@ STATES = {
     # No ticket is in it.
     "DeleteTicketState": State(),
     "MakeQuotePrimary": State(record=lambda names: {"opportunity": names[OPPORTUNITY]}),
+    "LiftSuppression": State(),
     "MergeTicket": State(),
     "OrderQuote": State((*SENT.steps, "AcceptQuote")),
     "ReadCalendarFeed": State(("RotateCalendarFeedKey",), kind="sales.kontor/CalendarFeed"),

@@ -38,6 +38,8 @@ OPERATORS = {"CreateTenant", "DeleteTenant", "UndeleteTenant", "SuspendTenant", 
 OF_THE_TENANT = {
     "contacts.kontor/AddressStatus": "an address is opted out or invalid for everybody who uses it",
     "contacts.kontor/CustomFieldDefinition": "whoever fills in a record must know its fields",
+    "marketing.kontor/Segment": "a campaign is the company's; of its members one sees the parties that one may see",
+    "marketing.kontor/Topic": "everybody subscribes to the same topics",
     "partners.kontor/Programme": "every partner is told what there is to be had",
     "sales.kontor/CloseReason": "everybody says why in the same words",
     "sales.kontor/CareCadence": "how often which customers are heard of is decided for everybody",
@@ -57,9 +59,7 @@ OF_THE_TENANT = {
     "sales.kontor/Territory": "the market is cut up for everybody",
     "ticketing.kontor/PriorityMatrix": "what is urgent is decided for everybody",
     "ticketing.kontor/SlaPolicy": "who answers a customer must know what was promised",
-    "ticketing.kontor/SlaPolicy": "who answers a customer must know what was promised",
     "ticketing.kontor/TicketState": "everybody's tickets stand somewhere in the same words",
-    "ticketing.kontor/WorkingCalendar": "everybody's deadlines are counted in the same hours",
     "ticketing.kontor/WorkingCalendar": "everybody's deadlines are counted in the same hours",
 }
 # Methods that a permission is enough for, because they tell about the caller alone.
