@@ -4,47 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import pytest
 from grpc import StatusCode
 
-from kontor.changes.v1 import stream_pb2
 from kontor.sales.v1 import lead_pb2, product_pb2
-from kontor_kit.changes.sequencer import Sequencer
-from kontor_kit.db import Database
 from kontor_kit.ids import parse_name, uuid7
 from kontor_kit.testing.telling import teller
 from kontor_kit.tracing import start_span
 from kontor_partners.lead_offers import rules
 from kontor_partners.lead_offers.api import EXPIRE_OFFERS
 from kontor_partners.service import service
-from kontor_partners.tables import metadata
+from services.partners.tests.offering import ANSWER, known_lead, offers, states
 from services.partners.tests.partnering import TODAY, active, day, partner, person, programme
-
-AMOUNT = {"currency_code": "EUR", "units": 5000}
-ANSWER = {"next_step": "Call them", "expected_amount": AMOUNT}
 
 
 @pytest.fixture
 def lead(peer):
-    """Return a function that has sales know a lead."""
-
-    def make(**fields):
-        usual = {
-            "company": "Acme",
-            "region_code": "CH",
-            "industry": "Machines",
-            "given_name": "Ada",
-            "email": "ada@acme.example",
-            "description": "Please ring 044 000 00 00",
-            "etag": "v1",
-        }
-        record = lead_pb2.Lead(name=f"leads/{uuid7()}", **{**usual, **fields})
-        peer.records[record.name] = record.SerializeToString()
-        return record
-
-    return make
+    return partial(known_lead, peer)
 
 
 @pytest.fixture
@@ -66,40 +45,6 @@ def pass_time(server):
             list(pool.map(lambda _: job.run_once(runtime.system), range(processes)))
 
     return run
-
-
-@pytest.fixture
-def sequence(server):
-    """Return a function that moves everything that waits into the change log."""
-    database = Database(server.database.settings().system_database_url, pool_size=2)
-    database.open()
-    sequencer = Sequencer(metadata, database)
-
-    def run() -> None:
-        while sequencer.advance():
-            pass
-
-    yield run
-    database.close()
-
-
-def followed(caller, start) -> str:
-    """Return everything that the change stream tells, as text."""
-    spec = caller.running.methods["Subscribe"]
-    subscribe = caller.running.channel.unary_stream(
-        spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString
-    )
-    token = (("authorization", f"Bearer {caller.token}"),)
-    request = stream_pb2.SubscribeRequest(start=start, until_end=True)
-    return "".join(map(str, subscribe(request, metadata=token, timeout=30)))
-
-
-def offers(caller, lead) -> list:
-    return list(caller("ListLeadOffers", filter=f'lead = "{lead.name}"').lead_offers)
-
-
-def states(caller, lead) -> list[tuple[str, int]]:
-    return [(offer.partner, offer.state) for offer in offers(caller, lead)]
 
 
 def skipped(choice) -> dict[str, str]:
@@ -424,73 +369,32 @@ class TestFollowing:
         assert [*found.values()] == [rules.OFFERED]
 
 
-class TestPeople:
-    """The people of a partner see their own offers, whichever way they look, and nothing of others."""
+class TestAtOnce:
+    def test_whatever_happens_to_offers_at_the_same_time_nobody_waits_in_a_circle(self, anna, lead, tell):
+        terms = programme(anna)
+        made, _ = active(anna, terms), active(anna, terms)
+        wanted = [lead() for _ in range(8)]
+        names = [anna("CreateLeadOffer", lead_offer={"lead": each.name, "partner": made.name}).name for each in wanted]
+        for each in wanted[6:]:
+            each.state = 6
+        steps = [
+            *(partial(anna, "AcceptLeadOffer", name=name, **ANSWER) for name in names[:2]),
+            *(partial(anna, "DeclineLeadOffer", name=name, reason="No") for name in names[2:4]),
+            *(partial(anna, "RecallLeadOffer", name=name, reason="No") for name in names[4:6]),
+            *(partial(tell, anna.tenant, "kontor.sales.v1.lead.converted", each, 2) for each in wanted[6:]),
+            partial(anna, "SuspendPartner", name=made.name, reason="So"),
+            partial(anna, "DistributeLead", lead=lead().name),
+        ]
 
-    @pytest.fixture
-    def two(self, anna, lead):
-        terms, wanted = programme(anna), lead()
-        both = {each.name: each for each in (active(anna, terms), active(anna, terms))}
-        first = anna("DistributeLead", lead=wanted.name)
-        anna("DeclineLeadOffer", name=first.name, reason="Too far")
-        (second,) = [offer for offer in offers(anna, wanted) if offer.state == rules.OFFERED]
-        return wanted, [(both[offer.partner], offer) for offer in (first, second)]
+        def run(step) -> StatusCode:
+            try:
+                step()
+            except grpc.RpcError as error:
+                return error.code()
+            return StatusCode.OK
 
-    def test_see_their_own_offers_only(self, anna, two):
-        wanted, [(north, declined), (_, open_offer)] = two
-        ned = person(anna, north)
-        assert ned("GetLeadOffer", name=declined.name).reason == "Too far"
-        assert ned.refusal("GetLeadOffer", name=open_offer.name).code is StatusCode.NOT_FOUND
-        names = [declined.name, open_offer.name]
-        assert ned.refusal("BatchGetLeadOffers", names=names).code is StatusCode.NOT_FOUND
-        for given in ("", f'lead = "{wanted.name}"', "state = STATE_OFFERED", f'partner = "{open_offer.partner}"'):
-            found = ned("ListLeadOffers", filter=given, include_total_size=True)
-            mine = [] if "OFFERED" in given or "partner" in given else [declined.name]
-            assert ([each.name for each in found.lead_offers], found.total_size) == (mine, len(mine))
-
-    def test_answer_their_own_offers_only(self, anna, two):
-        _, [(north, _), (south, open_offer)] = two
-        ned = person(anna, north)
-        for method, fields in (("AcceptLeadOffer", ANSWER), ("DeclineLeadOffer", {"reason": "No"})):
-            assert ned.refusal(method, name=open_offer.name, **fields).code is StatusCode.NOT_FOUND
-        assert person(anna, south)("AcceptLeadOffer", name=open_offer.name, **ANSWER).state == rules.ACCEPTED
-
-    def test_learn_nothing_of_the_choice(self, anna, two):
-        _, [(north, declined), (south, open_offer)] = two
-        ned, sue = person(anna, north), person(anna, south)
-        for who, offer in ((ned, declined), (sue, open_offer)):
-            for method in ("ExplainLeadOffer", "RecallLeadOffer", "UpdateLeadOffer"):
-                fields = {"lead_offer": {"name": offer.name}} if "Update" in method else {"name": offer.name}
-                extra = {"reason": "So"} if "Recall" in method else {}
-                assert who.refusal(method, **fields, **extra).code is StatusCode.PERMISSION_DENIED
-        assert south.name not in str(ned("GetLeadOffer", name=declined.name))
-        assert north.name not in str(sue("GetLeadOffer", name=open_offer.name))
-
-    def test_changes_and_stream_tell_of_their_own(self, anna, two, sequence):
-        _, [(north, declined), (south, open_offer)] = two
-        sequence()
-        ned = person(anna, north)
-        told = {change.resource_name for change in ned("ListChanges").changes}
-        assert {north.name, declined.name} <= told
-        assert not {south.name, open_offer.name} & told
-        assert ned.refusal("ListChanges", parent=open_offer.name).code is StatusCode.NOT_FOUND
-        assert south.name not in str(ned("ListChanges"))
-        for start in (stream_pb2.SubscribeRequest.START_EARLIEST, stream_pb2.SubscribeRequest.START_SNAPSHOT):
-            streamed = followed(ned, start)
-            assert north.name in streamed
-            assert declined.name in streamed
-            assert south.name not in streamed
-            assert open_offer.name not in streamed
-
-    def test_of_two_partners_see_the_offers_of_both(self, anna, two):
-        wanted, pairs = two
-        both = person(anna, *(made for made, _ in pairs))
-        assert {offer.name for offer in offers(both, wanted)} == {offer.name for _, offer in pairs}
-
-    def test_people_who_change_sides_leave_what_they_saw(self, anna, two):
-        """The team is the partner's, wherever its records stand: nothing is left behind with the people before."""
-        _, [(north, declined), _] = two
-        ned = person(anna, north)
-        anna("UpdatePartner", partner={"name": north.name, "partner_team": f"teams/{uuid7()}"})
-        assert ned.refusal("GetLeadOffer", name=declined.name).code is StatusCode.NOT_FOUND
-        assert len(ned("ListLeadOffers").lead_offers) == 0
+        with ThreadPoolExecutor(len(steps)) as pool:
+            codes = set(pool.map(run, steps))
+        assert codes <= {StatusCode.OK, StatusCode.FAILED_PRECONDITION}
+        left = anna("ListLeadOffers", filter=f'partner = "{made.name}" AND state = STATE_OFFERED').lead_offers
+        assert len(left) == 0

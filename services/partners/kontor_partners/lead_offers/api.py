@@ -80,16 +80,20 @@ class LeadOffers(ResourceServicer):
 
     def create(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Offer a lead to a partner that the caller names."""
-        self._leads.ask(tx, call, request.lead_offer.lead, "lead_offer.lead")
-        take_turns(self.shared.requests, tx)
+        self._learn(tx, call, request.lead_offer.lead, "lead_offer.lead")
         return super().create(request, call, tx)
 
-    # Custom methods.
+    def _learn(self, tx: Transaction, call: Call, name: str, field: str) -> None:
+        """Ask for a lead, and take turns."""
+        lead = self._leads.ask(call, name, field)
+        take_turns(self.shared.requests, tx)
+        leads.keep(tx, name, lead)
+
+    # Custom methods. Whatever ends an offer takes turns before it locks anything, so that nothing waits in a circle.
 
     def distribute_lead(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Offer a lead to the partner that has the largest claim to it."""
-        self._leads.ask(tx, call, request.lead, "lead")
-        take_turns(self.shared.requests, tx)
+        self._learn(tx, call, request.lead, "lead")
         wanted = leads.wanted(tx, leads.require(tx, request.lead))
         scope, now = self.scope(call), dt.datetime.now(dt.UTC)
         reach = Reach(principal_of(call), scope)
@@ -121,7 +125,6 @@ class LeadOffers(ResourceServicer):
 
     def decline_lead_offer(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Do not take a lead; the next partner is offered it."""
-        take_turns(self.shared.requests, tx)
         locked, after = self._answer(request, call, tx, dt.datetime.now(dt.UTC))
         after.state, after.reason = rules.DECLINED, request.reason
         stored = self.save(tx, call, locked, after, "declined")
@@ -130,6 +133,7 @@ class LeadOffers(ResourceServicer):
 
     def recall_lead_offer(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Take a lead back."""
+        take_turns(self.shared.requests, tx)
         locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
         rules.require_recallable(locked.message)
@@ -137,6 +141,7 @@ class LeadOffers(ResourceServicer):
         return self.shown(tx, call, self._recall(tx, call, locked, request.reason))
 
     def _answer(self, request: Any, call: Call, tx: Transaction, now: dt.datetime) -> tuple[Locked, Any]:
+        take_turns(self.shared.requests, tx)
         locked = self.lock(tx, call, request.name)
         self.check_etag(call, locked, request.etag)
         rules.require_open(locked.message, now)
@@ -157,7 +162,7 @@ class LeadOffers(ResourceServicer):
         choosing.keep(tx, offer.name, choice)
         return offer
 
-    # For the service itself. Who offers a lead on has taken turns before it locked anything.
+    # For the service itself.
 
     def _offer_on(self, tx: Transaction, trace: Trace, offer: Any) -> None:
         """Offer a lead to the next partner, unless somebody named the one that it was offered to."""
@@ -179,10 +184,12 @@ class LeadOffers(ResourceServicer):
         for stored in self._recall_all(tx, trace, rows, "the partnership was suspended or ended"):
             self._offer_on(tx, trace, stored)
 
-    def close(self, tx: Transaction, trace: Trace, lead: str, why: str) -> None:
-        """Take back the offer of a lead that is for nobody any more."""
-        rows = tx.run(_OF_LEAD, {"tenant": tx.tenant_id, "lead": parse_name(lead, LEAD, "lead")})
-        self._recall_all(tx, trace, rows, why)
+    def follow(self, tx: Transaction, trace: Trace, lead: Any, version: int) -> None:
+        """Keep what became of a lead; take the offer of it back where it is for nobody any more."""
+        take_turns(self.shared.requests, tx)
+        if leads.follow(tx, lead, version):
+            rows = tx.run(_OF_LEAD, {"tenant": tx.tenant_id, "lead": parse_name(lead.name, LEAD, "lead")})
+            self._recall_all(tx, trace, rows, rules.why_closed(lead))
 
     def _recall_all(self, tx: Transaction, trace: Trace, rows: Any, reason: str) -> list[Any]:
         call = self.own_call(tx, trace)

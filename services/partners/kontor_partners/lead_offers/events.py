@@ -13,7 +13,7 @@ from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import Work
-from kontor_partners.lead_offers import leads, rules
+from kontor_partners.lead_offers import leads
 from kontor_partners.lead_offers.table import known_products
 
 _COLUMNS: Final = [column for column in known_products.c if column.name != "tenant_id"]
@@ -38,8 +38,8 @@ def declare(handlers: Handlers) -> None:
 def follow_lead(event: Event, work: Work) -> None:
     """Keep what is offered of a lead as it is now; take the offer back where the lead is for nobody any more."""
     lead: Any = event.record(lead_pb2.Lead())
-    if leads.follow(work.tx, event.resource_name, event.version, lead):
-        work.service["leadOffers"].close(work.tx, work.trace, event.resource_name, rules.why_closed(lead))
+    lead.name = event.resource_name
+    work.service["leadOffers"].follow(work.tx, work.trace, lead, event.version)
 
 
 def know_product(event: Event, work: Work) -> None:

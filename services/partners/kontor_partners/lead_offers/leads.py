@@ -69,12 +69,12 @@ class Leads:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
 
-    def ask(self, tx: Transaction, call: Call, name: str, field: str) -> None:
-        """Learn of a lead what sales tells the caller.
+    def ask(self, call: Call, name: str, field: str) -> Any:
+        """Return a lead as sales tells the caller of it.
 
         Raises InvalidArgument for `field` where the caller may not see it, FailedPrecondition where nobody can have it.
         """
-        id = parse_name(name, LEAD, field)
+        parse_name(name, LEAD, field)
         channel = self._peers.channel("sales")
         send = channel.unary_unary(_GET, lead_service_pb2.GetLeadRequest.SerializeToString, lead_pb2.Lead.FromString)
         token = (("authorization", str(call.metadata.get("authorization", ""))),)
@@ -89,7 +89,13 @@ class Leads:
             why = "the lead is being converted"
         if why:
             raise _closed(why)
-        tx.run(_KEEP, _values(tx, id, int(lead.etag.removeprefix("v") or 0), content(lead)))
+        return lead
+
+
+def keep(tx: Transaction, name: str, lead: Any) -> None:
+    """Keep what partners may see of a lead that the caller was told of, unless something newer is known."""
+    version = int(lead.etag.removeprefix("v") or 0)
+    tx.run(_KEEP, _values(tx, parse_name(name, LEAD, "lead"), version, content(lead)))
 
 
 def content(lead: Any) -> bytes:
@@ -136,9 +142,9 @@ def products_of(tx: Transaction, names: Iterable[str]) -> dict[str, tuple[str, s
     return {f"products/{id}": (display_name, family or "") for id, display_name, family in rows}
 
 
-def follow(tx: Transaction, name: str, version: int, lead: Any) -> bool:
-    """Keep what became of a lead; return whether it is for nobody any more, and was not known to be."""
-    id = parse_name(name, LEAD, "lead")
+def follow(tx: Transaction, lead: Any, version: int) -> bool:
+    """Keep what became of a lead; return whether it is for nobody any more, as nothing newer denies."""
+    id = parse_name(lead.name, LEAD, "lead")
     if rules.why_closed(lead):
         return bool(tx.run(_KEEP, _values(tx, id, version, None)))
     tx.defer(_REFRESH, _values(tx, id, version, content(lead)))
