@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from kontor_kit.ids import uuid7
-from kontor_partners.deal_registrations import rules
+from kontor_partners.deal_registrations import rules, verdicts
 from kontor_partners.deal_registrations.arbiter import arbitrate
 from kontor_partners.service import service
 from services.partners.tests import partnering
@@ -48,15 +48,15 @@ class TestRace:
         with ThreadPoolExecutor(self.THREADS) as pool:
             made = list(pool.map(lambda name: anna("SubmitDealRegistration", name=name), drafts))
         accounts = {each.name: each.account for each in partners}
-        claims = [rules.claim(each, rules.customer_keys(each), accounts[each.partner]) for each in made]
+        claims = [verdicts.claim(each, rules.customer_keys(each), accounts[each.partner]) for each in made]
         times = [claim.submit_time for claim in claims]
         now = dt.datetime.now(dt.UTC)
-        verdicts = {claim.id: arbitrate(claim, claims, [], now) for claim in sorted(claims, key=lambda one: one.turn)}
-        assert {each.name: each.verdict for each in made} == {name: each.verdict for name, each in verdicts.items()}
+        findings = {claim.id: arbitrate(claim, claims, [], now) for claim in sorted(claims, key=lambda one: one.turn)}
+        assert {each.name: each.verdict for each in made} == {name: each.verdict for name, each in findings.items()}
         assert {*(each.verdict for each in made)} == {CLEAR, WAITING}
         for each in made:
             told = [outcome.since_time.ToDatetime(dt.UTC) for outcome in each.rule_outcomes if not outcome.kept]
-            assert (told or [None]) == [verdicts[each.name].since]
+            assert (told or [None]) == [findings[each.name].since]
         # Of one customer, no two at the same time.
         for number in range(5):
             of_one = times[number::5]
@@ -85,7 +85,7 @@ class TestRace:
             list(pool.map(lambda each: anna(each[0], name=each[1], **reasons.get(each[0], {})), ended))
         left = [each for each in anna("ListDealRegistrations").deal_registrations if each.state in rules.CLAIMING]
         assert len(left) == 20
-        claims = [rules.claim(each, rules.customer_keys(each), "") for each in left]
+        claims = [verdicts.claim(each, rules.customer_keys(each), "") for each in left]
         for each, claim in zip(left, claims, strict=True):
             assert each.verdict == arbitrate(claim, claims, [], dt.datetime.now(dt.UTC)).verdict
         assert {each.verdict for each in made} == {CLEAR, WAITING}

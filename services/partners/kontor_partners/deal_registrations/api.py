@@ -19,7 +19,7 @@ from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store
 from kontor_kit.tracing import Trace
-from kontor_partners.deal_registrations import rules
+from kontor_partners.deal_registrations import rules, verdicts
 from kontor_partners.deal_registrations.approval import APPROVE_DEAL, TryOpportunity
 from kontor_partners.deal_registrations.arbiter import Finding, arbitrate
 from kontor_partners.deal_registrations.claims import Claims
@@ -125,7 +125,7 @@ class DealRegistrations(ResourceServicer):
         plan.registration.CopyFrom(after)
         partner = self._partner(tx, call, after)
         finding = self._decide(tx, after, keys, partner=partner, occasion=_APPROVAL, linked=request.opportunity)
-        rules.check_clear(finding)
+        verdicts.check_clear(finding)
         operation = self._operations.start(tx, call, APPROVE_DEAL.kind, plan, APPROVE_DEAL.begun())
         after.approval, after.opportunity = operation.name, request.opportunity
         self.put(tx, call, locked, after, "approval_started")
@@ -208,9 +208,9 @@ class DealRegistrations(ResourceServicer):
         """Decide on a claim, in place, and keep why; the opportunity that it is `linked` to is not in its way."""
         now = self._claims.now(tx)
         deals = [deal for deal in self._claims.deals(tx, keys) if deal.id != linked]
-        finding = arbitrate(rules.claim(record, keys, partner.account), self._claims.meeting(tx, keys), deals, now)
-        rules.tell(record, finding, now)
-        self._claims.keep(tx, record.name, rules.arbitration(finding, occasion=occasion, now=now, keys=keys))
+        finding = arbitrate(verdicts.claim(record, keys, partner.account), self._claims.meeting(tx, keys), deals, now)
+        verdicts.tell(record, finding, now)
+        self._claims.keep(tx, record.name, verdicts.arbitration(finding, occasion=occasion, now=now, keys=keys))
         return finding
 
     def _partner(self, tx: Transaction, call: Call, registration: Any) -> Any:
@@ -262,9 +262,9 @@ class DealRegistrations(ResourceServicer):
             if claim is None or after.state not in rules.UNDECIDED:
                 continue
             finding = arbitrate(claim, claims.values(), deals, now)
-            if rules.tell(after, finding, now):
+            if verdicts.tell(after, finding, now):
                 self.put(tx, call, locked, after, "arbitrated")
-                said = rules.arbitration(finding, occasion=_CHANGE, now=now, keys=claim.customer)
+                said = verdicts.arbitration(finding, occasion=_CHANGE, now=now, keys=claim.customer)
                 self._claims.keep(tx, claim.id, said)
 
     def know_deals(self, tx: Transaction, trace: Trace, keys: frozenset[Key]) -> None:

@@ -1,14 +1,12 @@
-"""How a registration goes from a draft to its end, when it is complete, and what is told of a decision on it."""
+"""How a registration goes from a draft to its end, and when it is complete."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from typing import Any, Final
 
 from kontor_kit import money, normal_forms
 from kontor_kit.errors import FailedPrecondition, Violation
-from kontor_partners.deal_registrations.arbiter import Claim, Finding, Outcome, Rule, Verdict
 from kontor_partners.known_deals import rules as customers
 from kontor_partners.known_deals.rules import Key
 
@@ -46,19 +44,6 @@ _NAMES: Final = {
     EXPIRED: "EXPIRED",
     CANCELLED: "CANCELLED",
     APPROVING: "APPROVING",
-}
-_KEPT: Final = {
-    Rule.PROTECTED: "Nobody else holds this deal.",
-    Rule.DIRECT: "Our own sales force was not on to this deal before you.",
-    Rule.FIRST: "Nobody asked for this deal before you.",
-}
-_BROKEN: Final = {
-    Rule.PROTECTED: "The deal is protected: a registration for the same end customer with a product in common, submitted"
-    " on {since}, is approved.",
-    Rule.DIRECT: "Our own sales force has been working on a deal with the same end customer and a product in common since"
-    " {since}, before this was submitted.",
-    Rule.FIRST: "A registration for the same end customer with a product in common was submitted on {since}, before this"
-    " one, and is not decided yet.",
 }
 
 
@@ -117,22 +102,6 @@ def customer_keys(registration: Any) -> frozenset[Key]:
 def claimed(registration: Any) -> tuple[Any, ...]:
     """Return what a registration claims: it stays while it is claimed."""
     return registration.end_customer, registration.account, [*registration.products], [*registration.region_codes]
-
-
-def claim(registration: Any, keys: frozenset[Key], partner_account: str) -> Claim:
-    """Return what a registration that is submitted claims."""
-    held = registration.HasField("protection_end_time")
-    return Claim(
-        registration.name,
-        keys,
-        frozenset(registration.products),
-        frozenset(registration.region_codes),
-        registration.submit_time.ToDatetime(dt.UTC),
-        registration.partner,
-        partner_account,
-        registration.state in HOLDING,
-        registration.protection_end_time.ToDatetime(dt.UTC) if held else None,
-    )
 
 
 def complete(registration: Any, today: dt.date) -> None:
@@ -214,65 +183,3 @@ def extend(registration: Any, days: int, evidence: str, now: dt.datetime) -> Non
         )
     registration.protection_end_time = extended
     registration.extensions.add(extend_time=now, days=days, evidence=evidence)
-
-
-def tell(registration: Any, finding: Finding, now: dt.datetime) -> bool:
-    """Write into a registration what was decided, in place, without a word of who the others are; return whether it is new."""
-    before = registration.verdict, [*registration.rule_outcomes]
-    if registration.verdict != finding.verdict:
-        registration.verdict, registration.verdict_time = finding.verdict, now
-    del registration.rule_outcomes[:]
-    for outcome in finding.outcomes:
-        registration.rule_outcomes.add(**_told(outcome))
-    return before != (registration.verdict, [*registration.rule_outcomes])
-
-
-def _told(outcome: Outcome) -> dict[str, Any]:
-    if not outcome.blockers:
-        return {"rule": outcome.rule, "kept": True, "description": _KEPT[outcome.rule]}
-    since = outcome.blockers[0].since
-    said = _BROKEN[outcome.rule].format(since=f"{since:%Y-%m-%d %H:%M} UTC")
-    return {"rule": outcome.rule, "kept": False, "description": said, "since_time": since}
-
-
-def check_clear(finding: Finding) -> None:
-    """Raise FailedPrecondition where something stands in the way of a claim."""
-    if finding.verdict is not Verdict.CLEAR:
-        broken = next(outcome for outcome in finding.outcomes if outcome.blockers)
-        first = broken.blockers[0]
-        raise FailedPrecondition(
-            f"{first.id} stands in the way, since {first.since:%Y-%m-%d %H:%M} UTC",
-            reason=finding.verdict.name,
-            metadata={"resource": first.id, "rule": broken.rule.name},
-        )
-
-
-def arbitration(
-    finding: Finding, *, occasion: int, now: dt.datetime, keys: Iterable[Key], blockers: int = 20
-) -> dict[str, Any]:
-    """Return the fields of a DealArbitration, which staff read."""
-    return {
-        "occasion": occasion,
-        "decide_time": now,
-        "verdict": finding.verdict,
-        "customer_keys": sorted(map(str, keys)),
-        "outcomes": [
-            {
-                "rule": outcome.rule,
-                "kept": not outcome.blockers,
-                "blockers": [
-                    {
-                        "record": blocker.id,
-                        "partner": blocker.partner,
-                        "since_time": blocker.since,
-                        "until_time": blocker.until,
-                        "matched_by": blocker.matched_by,
-                        "products": blocker.products,
-                        "region_codes": blocker.regions,
-                    }
-                    for blocker in outcome.blockers[:blockers]
-                ],
-            }
-            for outcome in finding.outcomes
-        ],
-    }
