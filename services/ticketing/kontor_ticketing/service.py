@@ -85,12 +85,14 @@ def _shared(runtime: Runtime) -> Shared:
 def _resources(runtime: Runtime, shared: Shared) -> list[ResourceServicer]:
     states = TicketStates(shared)
     all_tickets = Tickets(shared, states.standard)
-    entries = TicketEntries(shared, all_tickets.receive)
-    all_tickets.take_along(entries.move)
+    files = Attachments(shared, storage_of(runtime.settings), runtime.settings.max_attachment_bytes)
+    entries = TicketEntries(shared, all_tickets.receive, files)
+    for belonging in (entries, files):
+        all_tickets.belongings.add(belonging)
     policies = SlaPolicies(shared)
     return [
         Articles(shared),
-        Attachments(shared, storage_of(runtime.settings), runtime.settings.max_attachment_bytes),
+        files,
         PriorityMatrices(shared),
         Queues(shared),
         entries,

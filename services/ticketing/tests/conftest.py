@@ -6,8 +6,9 @@ from kontor_ticketing.service import service
 
 
 @pytest.fixture(scope="module")
-def server(serve, peer):
-    return serve(service(), peers={"identity": peer.address, "contacts": peer.address})
+def server(serve, peer, tmp_path_factory):
+    peers = {"identity": peer.address, "contacts": peer.address}
+    return serve(service(), peers=peers, storage_url=f"file://{tmp_path_factory.mktemp('storage')}")
 
 
 @pytest.fixture

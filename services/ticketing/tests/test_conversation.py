@@ -255,6 +255,52 @@ class TestInternal:
         assert refused.metadata["permission"] == "ticketing.ticketEntries.readInternal"
 
 
+class TestAttachments:
+    @pytest.fixture
+    def attach(self, anna, made):
+        def upload(visibility=PUBLIC, ticket=made.name):
+            content = {"data": b"x", "content_type": "text/plain"}
+            wanted = {"ticket": ticket, "filename": "x.txt", "content": content, "visibility": visibility}
+            return anna("UploadAttachment", **wanted).name
+
+        return upload
+
+    def test_come_along(self, anna, made, attach):
+        files = [attach(), attach(INTERNAL)]
+        entry = {"ticket": made.name, "body": "x", "visibility": INTERNAL, "attachments": files}
+        assert anna("CreateTicketEntry", ticket_entry=entry).attachments == files
+
+    def test_go_where_the_entry_goes(self, anna, made, attach):
+        file = attach()
+        anna("CloseTicket", name=made.name)
+        entry = {"ticket": made.name, "body": "x", "visibility": PUBLIC, "direction": FROM_REQUESTER}
+        said = anna("CreateTicketEntry", ticket_entry={**entry, "attachments": [file]})
+        assert anna("GetAttachment", name=file).ticket == said.ticket != made.name
+        assert events(anna, file) == ["created", "moved"]
+
+    def test_go_where_the_ticket_is_merged(self, anna, made, attach):
+        files, other = [attach(), attach(INTERNAL)], ticket(anna)
+        anna("MergeTicket", name=made.name, into=other.name)
+        assert {anna("GetAttachment", name=file).ticket for file in files} == {other.name}
+
+    def test_of_others_are_refused(self, anna, made, attach):
+        gone = attach()
+        anna("DeleteAttachment", name=gone)
+        files = [attach(), attach(INTERNAL), attach(ticket=ticket(anna).name), gone, f"attachments/{uuid7()}"]
+        entry = {"ticket": made.name, "body": "x", "visibility": PUBLIC, "attachments": files}
+        refused = anna.refusal("CreateTicketEntry", ticket_entry=entry)
+        assert [*refused.violations] == [f"ticket_entry.attachments[{place}]" for place in (1, 2, 3, 4)]
+
+    def test_that_are_not_seen_are_refused(self, anna, made, attach):
+        permissions = ("ticketing.tickets.read:all", "ticketing.ticketEntries.create:all")
+        bert = anna.colleague(*permissions, "ticketing.attachments.read:all")
+        entry = {"ticket": made.name, "body": "x", "visibility": PUBLIC}
+        bert("CreateTicketEntry", ticket_entry={**entry, "attachments": [attach()]})
+        for caller, file in ((bert, attach(INTERNAL)), (anna.colleague(*permissions), attach())):
+            refused = caller.refusal("CreateTicketEntry", ticket_entry={**entry, "attachments": [file]})
+            assert [*refused.violations] == ["ticket_entry.attachments[0]"]
+
+
 class TestStored:
     @pytest.mark.parametrize(
         ("fields", "field"),

@@ -34,5 +34,5 @@ ATTACHMENT = Resource(
     attachment_pb2.Attachment,
     attachments,
     scope=GuardedScope(ParentScope("ticket", tickets), "visibility", INTERNAL, "ticketing.ticketEntries.readInternal"),
-    events=("created", "deleted", "undeleted"),
+    events=("created", "deleted", "moved", "undeleted"),
 )

@@ -107,6 +107,7 @@ def _ticket_entries() -> None:
         sa.Column("direction", sa.SmallInteger, nullable=False),
         sa.Column("body", sa.Text),
         sa.Column("contact", sa.Uuid),
+        sa.Column("attachments", ARRAY(sa.Uuid)),
         sa.Column("author", KEY, nullable=False),
         sa.Column("redact_time", MOMENT),
         _refers("ticket_entries", "ticket", "tickets"),

@@ -23,3 +23,12 @@ def normalise(entry: Any) -> list[Violation]:
     if entry.direction == FROM_AGENT and entry.contact:
         violations.append(Violation("contact", "must be empty where it is the agent's word"))
     return violations
+
+
+def unfit(entry: Any, attachment: Any | None) -> str:
+    """Return why an attachment cannot come along with an entry; empty where it can. None is one that nobody finds."""
+    if attachment is None or attachment.ticket != entry.ticket or attachment.HasField("delete_time"):
+        return "is no attachment of the ticket"
+    if entry.visibility == PUBLIC and attachment.visibility == INTERNAL:
+        return "is internal, and the entry is public"
+    return ""

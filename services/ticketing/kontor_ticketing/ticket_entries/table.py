@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from kontor.ticketing.v1 import ticket_entry_pb2
 from kontor_kit.resource import Resource
 from kontor_kit.scopes import GuardedScope, ParentScope
-from kontor_kit.tables import KEY_TEXT, index, resource_table
+from kontor_kit.tables import KEY_TEXT, array_column, index, resource_table
 from kontor_ticketing.tables import metadata
 from kontor_ticketing.ticket_entries.rules import INTERNAL
 from kontor_ticketing.tickets.table import tickets
@@ -20,6 +20,7 @@ ticket_entries = resource_table(
     sa.Column("direction", sa.SmallInteger, nullable=False),
     sa.Column("body", sa.Text),
     sa.Column("contact", sa.Uuid),
+    array_column("attachments", sa.Uuid),
     sa.Column("author", KEY_TEXT, nullable=False),
     sa.Column("redact_time", sa.DateTime(timezone=True)),
     sa.ForeignKeyConstraint(

@@ -32,12 +32,11 @@ from kontor_ticketing.ticket_states.rules import CLOSED, LIVE, NEW, OPEN, SOLVED
 from kontor_ticketing.ticket_states.table import TICKET_STATE, ticket_states
 from kontor_ticketing.tickets import rules
 from kontor_ticketing.tickets.assigning import Assigning
+from kontor_ticketing.tickets.belongings import Belongings
 from kontor_ticketing.tickets.clocks import Clocks
 from kontor_ticketing.tickets.reapplying import reapply
 from kontor_ticketing.tickets.table import TICKET
 
-Move = Callable[[Transaction, Call, str, str], None]
-"""Moves what belongs to the first ticket to the second."""
 StandardState = Callable[[Transaction, Call, int], str]
 """Returns the name of the state for tickets that come into a category."""
 
@@ -71,7 +70,7 @@ class Tickets(ResourceServicer):
         self._standard_state = standard_state
         self.assigning = Assigning(self)
         self._clocks = Clocks()
-        self._moving: list[Move] = []
+        self.belongings = Belongings()
         self._articles = Store(ARTICLE)
         self._queues = Store(QUEUE)
         # What one transaction looked up, so that the rows of a batch ask for it once.
@@ -185,8 +184,7 @@ class Tickets(ResourceServicer):
         after.merged_into = target.name
         self._go(tx, call, after, CLOSED)
         merged = self.save(tx, call, locked[request.name], after, "merged")
-        for move in self._moving:
-            move(tx, call, merged.name, target.name)
+        self.belongings.move(tx, call, merged.name, target.name)
         return self.shown(tx, call, merged)
 
     def override_ticket_priority(self, request: Any, call: Call, tx: Transaction) -> Any:
@@ -231,10 +229,6 @@ class Tickets(ResourceServicer):
     def reapply(self, work: Work) -> Any:
         """Promise tickets anew what a policy says now."""
         return reapply(self, self._clocks, work)
-
-    def take_along(self, move: Move) -> None:
-        """Have something of a ticket moved when it is merged into another one."""
-        self._moving.append(move)
 
     def receive(self, tx: Transaction, call: Call, entry: Any, state: str) -> Any:
         """Let a ticket go where a new entry leads, and into `state` where that is said; return the entry's ticket.
