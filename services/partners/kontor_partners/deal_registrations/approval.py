@@ -71,8 +71,9 @@ def trying(peers: Peers) -> TryOpportunity:
         try:
             return send(request, timeout=_SECONDS, metadata=token)
         except grpc.RpcError as error:
+            answer: Any = error
             if judge(error) is Verdict.REFUSED:
-                raise FailedPrecondition(f"sales: {_said(error)}", reason="OPPORTUNITY_REFUSED") from error
+                raise FailedPrecondition(f"sales: {answer.details()}", reason="OPPORTUNITY_REFUSED") from error
             raise Unavailable("sales cannot be asked; repeat later", reason="SERVICE_UNAVAILABLE") from error
 
     def attempt(call: Call, plan: Any) -> None:
@@ -87,10 +88,6 @@ def trying(peers: Peers) -> TryOpportunity:
             ask(call, _CREATE, sent)
 
     return attempt
-
-
-def _said(error: grpc.RpcError) -> str:
-    return str(error.details()) if isinstance(error, grpc.Call) else str(error)
 
 
 def _release(given: StepWork) -> None:
