@@ -14,7 +14,8 @@ from tests.e2e.rest import Rest, new_tenant
 
 COLLECTIONS = (
     "teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions", "products",
-    "pipelines", "opportunities", "leads", "ticketStates", "tickets", "ticketEntries",
+    "pipelines", "opportunities", "leads", "workingCalendars", "slaPolicies", "ticketStates",
+    "tickets", "ticketEntries",
 )  # fmt: skip
 # What no two records have in common, whoever makes them.
 OWN = (
@@ -22,7 +23,10 @@ OWN = (
     "firstAnswerTime", "clocks", "slaTerms", "nextDueTime",
 )  # fmt: skip
 # What names another record.
-REFERENCES = ("parent", "owner", "team", "contact", "account", "pipeline", "product", "requester", "ticket", "queue")
+REFERENCES = (
+    "parent", "owner", "team", "contact", "account", "pipeline", "product", "requester", "ticket", "queue",
+    "workingCalendar",
+)  # fmt: skip
 
 
 def key_of(record):
@@ -159,6 +163,9 @@ class TestDemo:
             "TICKET_PRIORITY_LOW",
             "TICKET_PRIORITY_URGENT",
         }
+        named = {policy["name"]: policy["displayName"] for policy in rest.all("slaPolicies")}
+        promised = Counter(named[ticket["slaTerms"][0]["policy"]] for ticket in rest.all("tickets"))
+        assert promised.keys() == {"Standard", "Complaints"}
         said = Counter(entry["ticket"] for entry in demo.records["ticketEntries"])
         assert said.keys() == {key_of(ticket) for ticket in demo.records["tickets"]}
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from kontor.ticketing.v1 import ticket_entry_pb2, ticket_pb2
+from kontor.ticketing.v1 import sla_policy_pb2, ticket_entry_pb2, ticket_pb2, working_calendar_pb2
 from kontor.type.v1 import external_id_pb2
 from kontor_dev.demo.story import SYSTEM, Story
 
@@ -20,6 +20,53 @@ ROUNDS: Final = 3
 Ticket = ticket_pb2.Ticket
 Entry = ticket_entry_pb2.TicketEntry
 LOW, MEDIUM, HIGH = 1, 2, 3
+
+
+HOURS: Final = 3600
+
+
+def calendar() -> working_calendar_pb2.WorkingCalendar:
+    """Return when the service desk works."""
+    hours = [({"hours": 8}, {"hours": 12}), ({"hours": 13}, {"hours": 17, "minutes": 30})]
+    slots = [{"day": day, "start": start, "end": end} for day in range(1, 6) for start, end in hours]
+    exceptions = [
+        {
+            "date": {"month": 12, "day": 24},
+            "display_name": "Christmas Eve",
+            "hours": [{"start": {"hours": 8}, "end": {"hours": 12}}],
+        },
+        {"date": {"month": 12, "day": 31}, "display_name": "New Year's Eve"},
+    ]
+    return working_calendar_pb2.WorkingCalendar(
+        display_name="Service desk",
+        time_zone="Europe/Berlin",
+        country_code="DE",
+        subdivision="BY",
+        slots=slots,
+        exceptions=exceptions,
+        default=True,
+    )
+
+
+def policies() -> list[sla_policy_pb2.SlaPolicy]:
+    """Return what customers are promised."""
+    lead = {"seconds": HOURS}
+    standard = [
+        {"priority": 4, "first_response": {"seconds": HOURS}, "resolution": {"seconds": 8 * HOURS}},
+        {"priority": 3, "first_response": {"seconds": 2 * HOURS}, "resolution": {"seconds": 16 * HOURS}},
+        {"first_response": {"seconds": 8 * HOURS}, "resolution": {"seconds": 40 * HOURS}},
+    ]
+    complaints = [{"first_response": {"seconds": 4 * HOURS}, "resolution": {"seconds": 24 * HOURS}}]
+    return [
+        sla_policy_pb2.SlaPolicy(
+            display_name="Complaints",
+            order=1,
+            ticket_types=[Ticket.TYPE_COMPLAINT],
+            targets=complaints,
+            warning_lead=lead,
+        ),
+        sla_policy_pb2.SlaPolicy(display_name="Standard", order=9, targets=standard, warning_lead=lead),
+    ]
 
 
 class Matter(NamedTuple):

@@ -22,7 +22,7 @@ SERVICES = {
     "identity": ("role", "team", "user"),
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
     "sales": ("lead", "opportunity", "pipeline", "product"),
-    "ticketing": ("ticket", "ticket_entry"),
+    "ticketing": ("sla_policy", "ticket", "ticket_entry", "working_calendar"),
 }
 # One of the roles that every tenant starts with.
 ROLE = "Member"
@@ -65,6 +65,7 @@ class _Loader:
         products = self._products()
         opportunities = self._opportunities(accounts, products, users, teams)
         leads = self._leads(users, teams)
+        self._service_levels()
         tickets = self._tickets(accounts, contacts, products, users, teams)
         return {
             "users": len(users),
@@ -233,6 +234,16 @@ class _Loader:
             requests = [{"lead": lead, "allow_duplicates": True} for lead in missing.values()]
             self._call(f"{service}.BatchCreateLeads", requests=requests)
         return len(names) + len(missing)
+
+    def _service_levels(self) -> None:
+        calendars, policies = "ticketing.v1.WorkingCalendarService", "ticketing.v1.SlaPolicyService"
+        known = {each.display_name for each in self._all(f"{calendars}.ListWorkingCalendars", "working_calendars")}
+        if (calendar := desk.calendar()).display_name not in known:
+            self._call(f"{calendars}.CreateWorkingCalendar", working_calendar=calendar)
+        known = {each.display_name for each in self._all(f"{policies}.ListSlaPolicies", "sla_policies")}
+        for policy in desk.policies():
+            if policy.display_name not in known:
+                self._call(f"{policies}.CreateSlaPolicy", sla_policy=policy)
 
     def _tickets(
         self,
