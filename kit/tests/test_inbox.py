@@ -500,3 +500,17 @@ class TestUpkeep:
         assert events("discard", dead[0].id)[0] == 1
         assert events("replay", dead[0].id)[0] == 1
         assert inbox.states() == {0: 1, 2: 1, 3: 1}
+
+    def test_records_are_told_anew(self, inbox, events):
+        told, changed = event("things/a", kind="snapshot"), event("things/b", version=2)
+        inbox.receive(told, changed, source="elsewhere", position="p1")
+        drain(inbox.worker())
+        sources = Inbox(metadata, inbox.system, plain_handlers()).sources
+        assert not sources.state("elsewhere").missing
+        assert events("refill", "nowhere")[0] == 1
+        assert events("refill", "elsewhere")[0] == 0
+        state = sources.state("elsewhere")
+        assert (state.position, [name for name, _ in state.missing]) == ("p1", [NAME])
+        inbox.receive(told, changed)
+        drain(inbox.worker())
+        assert sorted(inbox.effects()) == [("things/a", 1), ("things/a", 1), ("things/b", 2)]

@@ -1,4 +1,4 @@
-"""The inbox in an operator's hands: list what waits or is dead, show it, handle it anew, put it aside.
+"""The inbox in an operator's hands: list what waits or is dead, show it, handle it anew, put it aside, fill it anew.
 
 As the system role, over all tenants.
 """
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from kontor_kit.db import Database, Statement
 from kontor_kit.errors import FailedPrecondition, NotFound
+from kontor_kit.inbox.events import SNAPSHOT
 from kontor_kit.inbox.schema import DEAD, DISCARDED, DONE, WAITING, is_in
 from kontor_kit.service import Command, Service
 
@@ -67,6 +68,14 @@ class InboxUpkeep:
             .returning(inbox.c.handler)
         )
 
+        sources = metadata.tables["inbox_sources"]
+        service = sa.bindparam("service", type_=sources.c.source.type)
+        self._uncover = Statement(
+            sources.update().where(sources.c.source == service).values(covered=[]).returning(sources.c.wishes)
+        )
+        told = inbox.c.event_type.like(sa.func.concat("kontor.", service, ".%.", SNAPSHOT))
+        self._untell = Statement(inbox.delete().where(told, is_in(inbox, DONE, DISCARDED)))
+
     def unhandled(self, *, dead: bool = False) -> list[dict[str, Any]]:
         """Return what is not handled, or only what is dead, the oldest first, at most LISTED."""
         with self._database.read(None) as tx:
@@ -96,6 +105,14 @@ class InboxUpkeep:
             raise FailedPrecondition(f"the event {event_id} does not wait and is not dead")
         return len(rows)
 
+    def refill(self, service: str) -> None:
+        """Have all records of another service told anew as they are, once `work` starts. Raises NotFound."""
+        with self._database.write(None) as tx:
+            if not tx.run(self._uncover, {"service": service}):
+                raise NotFound(f"{service} was never followed here")
+            # They would fall away as repeats.
+            tx.defer(self._untell, {"service": service})
+
 
 def commands(service: Service) -> Mapping[str, Command]:
     """Return the subcommand `events`; none for a service without an inbox."""
@@ -112,7 +129,7 @@ def commands(service: Service) -> Mapping[str, Command]:
 
     return {
         "events": Command(
-            help="list, show, replay or discard events of other services",
+            help="list, show, replay or discard events of other services, or have records told anew",
             run=run,
             arguments=_arguments,
             need=["system_database_url"],
@@ -135,6 +152,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     replay.set_defaults(work=_replay)
     discard = verbs.add_parser("discard", help="put an event aside for good")
     discard.set_defaults(work=_discard)
+    refill = verbs.add_parser("refill", help="have all records of a service told anew; while work is stopped")
+    refill.add_argument("service", help="its short name, as in contacts")
+    refill.set_defaults(work=_refill)
     for verb in (show, discard):
         verb.add_argument("id", type=uuid.UUID, help="the event")
 
@@ -162,6 +182,12 @@ def _replay(upkeep: InboxUpkeep, given: argparse.Namespace) -> int:
 
 def _discard(upkeep: InboxUpkeep, given: argparse.Namespace) -> int:
     print(f"{upkeep.discard(given.id)} discarded")  # noqa: T201
+    return 0
+
+
+def _refill(upkeep: InboxUpkeep, given: argparse.Namespace) -> int:
+    upkeep.refill(given.service)
+    print(f"the records of {given.service} are told anew when work starts")  # noqa: T201
     return 0
 
 
