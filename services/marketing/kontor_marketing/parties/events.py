@@ -23,7 +23,8 @@ def declare(handlers: Handlers) -> None:
     handlers.on("kontor.contacts.v1.account.*")(follow_account)
     handlers.on("kontor.contacts.v1.affiliation.*")(follow_affiliation)
     handlers.on("kontor.contacts.v1.address_status.*")(follow_address_status)
-    handlers.on("kontor.ticketing.v1.ticket.*")(follow_ticket)
+    # Without a service desk nobody complains.
+    handlers.on("kontor.ticketing.v1.ticket.*", optional=True)(follow_ticket)
 
 
 def follow_contact(event: Event, work: Work) -> None:
