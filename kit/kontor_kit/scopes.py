@@ -45,7 +45,8 @@ def parameters(principal: Principal) -> dict[str, Any]:
 def granted(permission: str, scope: Scope) -> sa.ColumnElement[bool]:
     """Return the condition that the caller has another permission too, and was given it with this very scope."""
     given = sa.literal([f"{pattern}:{scope.name}" for pattern in patterns(permission)], ARRAY(sa.Text))
-    return _GRANTS.overlap(given)
+    found: sa.ColumnElement[bool] = _GRANTS.overlap(given)
+    return found
 
 
 class OwnerScope:

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from kontor.ticketing.v1 import sla_policy_pb2, ticket_entry_pb2, ticket_pb2, working_calendar_pb2
+from kontor.ticketing.v1 import (
+    sla_policy_pb2,
+    ticket_entry_pb2,
+    ticket_level_pb2,
+    ticket_pb2,
+    working_calendar_pb2,
+)
 from kontor.type.v1 import external_id_pb2
 from kontor_dev.demo.story import SYSTEM, Story
 
@@ -19,8 +25,12 @@ ROUNDS: Final = 3
 
 Ticket = ticket_pb2.Ticket
 Entry = ticket_entry_pb2.TicketEntry
-LOW, MEDIUM, HIGH = 1, 2, 3
-
+Level = ticket_level_pb2.TicketLevel
+LOW, MEDIUM, HIGH = (
+    ticket_level_pb2.TICKET_LEVEL_LOW,
+    ticket_level_pb2.TICKET_LEVEL_MEDIUM,
+    ticket_level_pb2.TICKET_LEVEL_HIGH,
+)
 
 HOURS: Final = 3600
 
@@ -29,7 +39,7 @@ def calendar() -> working_calendar_pb2.WorkingCalendar:
     """Return when the service desk works."""
     hours = [({"hours": 8}, {"hours": 12}), ({"hours": 13}, {"hours": 17, "minutes": 30})]
     slots = [{"day": day, "start": start, "end": end} for day in range(1, 6) for start, end in hours]
-    exceptions = [
+    exceptions: list[dict[str, Any]] = [
         {
             "date": {"month": 12, "day": 24},
             "display_name": "Christmas Eve",
@@ -51,7 +61,7 @@ def calendar() -> working_calendar_pb2.WorkingCalendar:
 def policies() -> list[sla_policy_pb2.SlaPolicy]:
     """Return what customers are promised."""
     lead = {"seconds": HOURS}
-    standard = [
+    standard: list[dict[str, Any]] = [
         {"priority": 4, "first_response": {"seconds": HOURS}, "resolution": {"seconds": 8 * HOURS}},
         {"priority": 3, "first_response": {"seconds": 2 * HOURS}, "resolution": {"seconds": 16 * HOURS}},
         {"first_response": {"seconds": 8 * HOURS}, "resolution": {"seconds": 40 * HOURS}},
@@ -74,8 +84,8 @@ class Matter(NamedTuple):
 
     type: Ticket.Type
     channel: Ticket.Channel
-    impact: int
-    urgency: int
+    impact: Level
+    urgency: Level
     sku: str
     subject: str
     description: str

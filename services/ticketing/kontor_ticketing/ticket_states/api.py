@@ -83,9 +83,8 @@ class TicketStates(ResourceServicer):
         for category, display_name in rules.USUAL.items():
             if category not in categories:
                 free = rules.free_name(display_name, lambda text: fold(text) not in names)
-                state = ticket_state_pb2.TicketState(display_name=free, category=category, order=10 * category)
-                state.standard = True
-                self.new(tx, own, state)
+                fields: dict[str, Any] = {"display_name": free, "category": category, "order": 10 * category}
+                self.new(tx, own, ticket_state_pb2.TicketState(**fields, standard=True))
 
     def _make_way(self, tx: Transaction, call: Call, state: Any) -> None:
         """Take the mark from the other state of the category."""

@@ -305,9 +305,9 @@ class Tickets(ResourceServicer):
         after.state = after.state or self._standard_state(tx, call, before.category if before else NEW)
         category = int(self._state(tx, after.state).category)
         if before is not None and before.category != after.category:
-            allowed = {after.category}
+            allowed = frozenset([after.category])
         else:
-            allowed = LIVE if before is None or before.category in LIVE else {before.category}
+            allowed = LIVE if before is None or before.category in LIVE else frozenset([before.category])
         if category not in allowed:
             raise InvalidArgument(
                 ("state", "is for another category: :solve, :close and :reopen lead to and from those")
