@@ -58,6 +58,15 @@ class TestFollowing:
         tell(anna.tenant, f"{CONTACT}.snapshot", rosa, 2)
         assert anna("GetParty", name=party_of(rosa)).given_name == "Rosina"
 
+    def test_told_anew_it_is_made_anew(self, anna, server, tell, rosa):
+        with server.database.connect() as connection:
+            connection.execute("UPDATE parties SET given_name = 'Nobody', account = NULL")
+            connection.execute("DELETE FROM party_addresses")
+        tell(anna.tenant, f"{CONTACT}.snapshot", rosa, 1)
+        assert anna("GetParty", name=party_of(rosa)).given_name == "Rosa"
+        with server.database.connect() as connection:
+            assert connection.execute("SELECT count(*) FROM party_addresses").fetchall() == [(2,)]
+
     def test_deletion_and_its_end_are_followed(self, anna, tell, rosa):
         rosa.delete_time.GetCurrentTime()
         tell(anna.tenant, f"{CONTACT}.deleted", rosa, 2)

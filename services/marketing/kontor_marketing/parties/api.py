@@ -72,7 +72,7 @@ class Parties(ResourceServicer):
         known.take_turns(tx, id)
         call = self.own_call(tx, trace)
         locked = self.store.lock(tx, self.reach(call), Scope.ALL, [id]).get(id)
-        after = PARTY.message()
+        after: Any = PARTY.message()
         if locked is not None:
             if locked.message.contact_version > version:
                 return

@@ -92,7 +92,7 @@ def follow_ticket(event: Event, work: Work) -> None:
     """Complaints count for who complains and for all of the account, until they are solved."""
     ticket: Any = event.record(ticket_pb2.Ticket())
     complains = ticket.type == ticket.TYPE_COMPLAINT and ticket.category not in _DONE and is_live(ticket)
-    values = {
+    values: dict[str, Any] = {
         "ticket": parse_name(event.resource_name, "tickets/{ticket}", "ticket"),
         "version": event.version,
         "complains": complains,

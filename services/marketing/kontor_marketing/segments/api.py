@@ -108,7 +108,7 @@ class Segments(ResourceServicer):
     def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Bring a deleted segment back, and its members."""
         locked = self.lock(tx, call, super().undelete(request, call, tx).name)
-        after = SEGMENT.message()
+        after: Any = SEGMENT.message()
         after.CopyFrom(locked.message)
         after.evaluation = self._begin(tx, call)
         return self.shown(tx, call, self.put(tx, call, locked, after, "updated"))
@@ -213,7 +213,7 @@ class Segments(ResourceServicer):
     def _finish(self, tx: Transaction, work: Work, name: str) -> None:
         call = self.own_call(tx, work.trace)
         for locked in self._evaluated_by(tx, work, name):
-            after = SEGMENT.message()
+            after: Any = SEGMENT.message()
             after.CopyFrom(locked.message)
             after.ClearField("evaluation")
             after.evaluate_time.FromDatetime(dt.datetime.now(dt.UTC))

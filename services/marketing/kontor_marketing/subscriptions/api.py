@@ -87,7 +87,7 @@ class Subscriptions(ResourceServicer):
             scope = None if self._is_own(call) else self.scope(call, self.create_permission)
             return self.new(tx, call, given, scope=scope)
         locked = self.lock(tx, call, format_name(SUBSCRIPTION.collection, rows[0][0]), "party")
-        after = SUBSCRIPTION.message()
+        after: Any = SUBSCRIPTION.message()
         after.CopyFrom(locked.message)
         given.legal_basis = given.legal_basis or after.legal_basis
         rules.merge(after, given)

@@ -77,7 +77,7 @@ class Suppressions(ResourceServicer):
             raise FailedPrecondition("what was erased stays so", reason="ERASED")
         if before.HasField("end_time") and before.end_time.ToDatetime(dt.UTC) <= now:
             raise FailedPrecondition("the suppression has ended", reason="ENDED")
-        after = SUPPRESSION.message()
+        after: Any = SUPPRESSION.message()
         after.CopyFrom(before)
         # One that has not begun yet never holds.
         after.end_time.FromDatetime(max(now, before.start_time.ToDatetime(dt.UTC)))
