@@ -33,6 +33,7 @@ TUNABLE = (
     "KONTOR_MARKETING_SMTP_URL",
     "KONTOR_MAX_REQUEST_BYTES",
     "KONTOR_THREADS",
+    "KONTOR_TICKETING_MAX_ATTACHMENT_BYTES",
 )
 
 
@@ -48,6 +49,8 @@ class Service:
     """Variables of its environment that want a secret of their own."""
     settings: tuple[tuple[str, str], ...] = ()
     """Further variables of its environment."""
+    folders: tuple[tuple[str, str], ...] = ()
+    """Variables of its environment that name a folder below the data, with what it is called; as a URL."""
     follows: bool = False
     """Whether it follows other services, for which it needs credentials."""
 
@@ -62,7 +65,7 @@ SERVICES = (
     ),
     Service("contacts", follows=True),
     Service("sales", follows=True),
-    Service("ticketing", follows=True),
+    Service("ticketing", follows=True, folders=(("KONTOR_TICKETING_STORAGE_URL", "attachments"),)),
     Service("marketing", follows=True),
     Service("partners", follows=True),
 )
@@ -187,6 +190,7 @@ def environment(
         "PYTHONUNBUFFERED": "1",
         **{variable: data.secret(variable.lower()) for variable in service.secrets},
         **dict(service.settings),
+        **{variable: (data.path / name).as_uri() for variable, name in service.folders},
     }
     if service.follows:
         fixed["KONTOR_CLIENT_ID"] = data.state().get("clients", {}).get(name, "")

@@ -89,6 +89,13 @@ class TestEnvironment:
         assert env["KONTOR_CLIENT_SECRET"].startswith("kontor_secret_")
         assert "KONTOR_CLIENT_ID" not in environment(data, Service("alpha"), database_port=5, settings={})
 
+    def test_a_service_has_folders_below_the_data(self, tmp_path):
+        service = Service("alpha", folders=(("KONTOR_ALPHA_FILES_URL", "files"),))
+        data = DataFolder(tmp_path / "a b")
+        data.create()
+        env = environment(data, service, database_port=5, settings={})
+        assert env["KONTOR_ALPHA_FILES_URL"] == f"file://{tmp_path}/a%20b/files"
+
 
 class TestPorts:
     def test_free_ports_differ_and_are_free(self):

@@ -24,7 +24,7 @@ USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
 CONTACT, PARTY, SUPPRESSION = "contacts.kontor/Contact", "marketing.kontor/Party", "marketing.kontor/Suppression"
 PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
 DEAL = "partners.kontor/DealRegistration"
-TICKET = "ticketing.kontor/Ticket"
+TICKET, QUEUE = "ticketing.kontor/Ticket", "ticketing.kontor/Queue"
 LEAD, PARTNER, PROGRAMME = "sales.kontor/Lead", "partners.kontor/Partner", "partners.kontor/Programme"
 
 # What a field holds where its type alone does not say what is valid; `{}` stands for what is new each time.
@@ -133,6 +133,7 @@ RECORDS: dict[str, Fields] = {
 REQUESTS: dict[str, Fields] = {
     "AcceptQuote": lambda names: {"token": names[LINK]},
     "AnalyzeOutcomes": lambda names: YEARS,
+    "AssignTicket": lambda names: {"assignee": names[USER]},
     "BridgeForecast": lambda names: {"date": DAY},
     "CaptureLead": lambda names: {
         "key": names[LINK],
@@ -159,6 +160,7 @@ REQUESTS: dict[str, Fields] = {
     "SettleCommissions": lambda names: {"agent": names[CALLER], "month": _month()},
     "ShowFunnel": lambda names: YEARS,
     "ShowQuotePage": lambda names: {"token": names[LINK]},
+    "UploadAttachment": lambda names: {"content": _text("Example", "text/plain")},
 }
 # The methods that records come from which nobody creates as such.
 MAKERS = {
@@ -167,13 +169,14 @@ MAKERS = {
     "marketing.kontor/SegmentMembership": "AddSegmentMembers",
     "sales.kontor/PromotionRedemption": "RedeemPromotion",
     "sales.kontor/VisitPlan": "PlanVisits",
+    "ticketing.kontor/Attachment": "UploadAttachment",
 }
 
 # Records that nobody creates at all, because each follows another one, under its id and a moment later.
 FOLLOWED = {PARTY: CONTACT}
 
 # Methods that are used on the records that are there, so that they can be found.
-AFTERWARDS = ("ReportOrderState",)
+AFTERWARDS = ("ReportOrderState", "PublishArticle")
 # Methods that can be used once with each record of a kind, which is neither their target nor made by them.
 ONCE = {
     "CreateDiscountPolicy": PIPELINE,
@@ -263,6 +266,7 @@ STATES = {
     "ApprovePartner": State(("ApplyPartner",)),
     "ApproveDealRegistration": REVIEWED,
     "ApproveQuote": WAITS,
+    "ArchiveArticle": State(("PublishArticle",)),
     "CaptureLead": ROTATED,
     # With what is there by now.
     "BridgeForecast": State(kind="sales.kontor/ForecastSnapshot"),
@@ -282,11 +286,13 @@ STATES = {
     "LiftSuppression": State(),
     "MergeTicket": State(),
     "OrderQuote": State((*SENT.steps, "AcceptQuote")),
+    "PublishArticle": State(),
     "ReadCalendarFeed": State(("RotateCalendarFeedKey",), kind="sales.kontor/CalendarFeed"),
     "ExtendDealRegistration": State((*REVIEWED.steps, "ApproveDealRegistration")),
     "RejectDealRegistration": SUBMITTED,
     "RejectQuote": WAITS,
     "ReportOrderState": State(),
+    "ReleaseTicket": State(record=lambda names: {"queue": names[QUEUE], "owner": names[CALLER]}),
     "ReopenActivity": State(("CompleteActivity",)),
     "ReopenOpportunity": WON,
     "ReopenTicket": State(("SolveTicket",)),
@@ -305,6 +311,7 @@ STATES = {
     "SendQuote": State(("SubmitQuote",)),
     "SettleCommissions": PAID,
     "ShowQuotePage": SENT,
+    "VoteArticle": State(("PublishArticle",)),
     "StartDealRegistrationReview": SUBMITTED,
     "SuspendPartner": ACTIVE_PARTNER,
 }
