@@ -15,17 +15,19 @@ from tests.e2e.rest import Rest, new_tenant
 COLLECTIONS = (
     "teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions", "products",
     "pipelines", "opportunities", "leads", "workingCalendars", "slaPolicies", "ticketStates",
-    "tickets", "ticketEntries",
+    "tickets", "ticketEntries", "programmes", "partners", "dealRegistrations",
+    "topics", "subscriptions", "suppressions", "segments",
 )  # fmt: skip
 # What no two records have in common, whoever makes them.
 OWN = (
     "name", "etag", "createTime", "updateTime", "passwordChangeTime", "lineId", "author", "categorySpans", "solvedTime",
-    "firstAnswerTime", "clocks", "slaTerms", "nextDueTime",
+    "firstAnswerTime", "clocks", "slaTerms", "nextDueTime", "stateTime", "levelPeriods", "registrant", "submitTime",
+    "firstSubmitTime", "verdictTime", "ruleOutcomes", "evaluation", "evaluateTime", "startTime",
 )  # fmt: skip
 # What names another record.
 REFERENCES = (
     "parent", "owner", "team", "contact", "account", "pipeline", "product", "requester", "ticket", "queue",
-    "workingCalendar",
+    "workingCalendar", "programme", "partner", "partnerTeam", "party", "topic",
 )  # fmt: skip
 
 
@@ -43,6 +45,9 @@ class Demo:
     def __init__(self, rest):
         found = {collection: rest.all(collection) for collection in COLLECTIONS}
         self.keys = {record["name"]: key_of(record) for records in found.values() for record in records}
+        # Marketing has the contacts under their own ids.
+        contacts = [(name, key) for name, key in self.keys.items() if name.startswith("contacts/")]
+        self.keys |= {name.replace("contacts/", "parties/"): key for name, key in contacts}
         self.records = {
             collection: sorted((self._plain(record) for record in records), key=str)
             for collection, records in found.items()
@@ -55,6 +60,8 @@ class Demo:
                 plain[field] = self.keys[plain[field]]
         if "category" in plain and "state" in plain:
             plain["state"] = self.keys[plain["state"]]
+        if "excludeSegments" in plain:
+            plain["excludeSegments"] = [self.keys[segment] for segment in plain["excludeSegments"]]
         if "products" in plain:
             plain["products"] = [self.keys[product] for product in plain["products"]]
         if "lines" in plain:
@@ -168,6 +175,11 @@ class TestDemo:
         assert promised.keys() == {"Standard", "Complaints"}
         said = Counter(entry["ticket"] for entry in demo.records["ticketEntries"])
         assert said.keys() == {key_of(ticket) for ticket in demo.records["tickets"]}
+
+    def test_two_partners_want_the_same_deal(self, demo):
+        verdicts = [deal.get("verdict") for deal in demo.records["dealRegistrations"]]
+        assert sorted(filter(None, verdicts)) == ["VERDICT_CLEAR", "VERDICT_WAITING"]
+        assert len(demo.records["partners"]) == 3
 
     def test_dead_and_unwanted_addresses_are_marked_where_they_are_used(self, demo):
         marked = {
