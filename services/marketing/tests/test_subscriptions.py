@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from grpc import StatusCode
 
@@ -96,6 +98,13 @@ class TestFollowing:
         states = {each.topic: each.state for each in anna("ListSubscriptions").subscriptions}
         assert states == {news: OPTED_OUT, other: OPTED_IN}
         assert not anna("ListSuppressions").suppressions
+
+    def test_said_many_times_at_once_it_is_one(self, anna, rosa, news):
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda number: say(anna, rosa, news, OPTED_IN, source=f"form {number}"), range(8)))
+        assert len({each.name for each in made}) == 1
+        [found] = anna("ListSubscriptions").subscriptions
+        assert found.etag == "v8"
 
     def test_party_says_it_by_itself(self, anna, server, rosa, news):
         records = service().use(server.runtime)["subscriptions"]

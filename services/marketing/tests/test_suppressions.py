@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +112,12 @@ class TestOptingOut:
         assert (made.party, made.address, made.channel, made.reason) == (rosa, "rosa@example.com", ALL, UNSUBSCRIBED)
         assert anna("OptOutParty", name=rosa) == made
         assert len(anna("ListSuppressions").suppressions) == 1
+
+    def test_many_times_at_once_is_one(self, anna, rosa):
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: anna("OptOutParty", name=rosa).name, range(8)))
+        assert len(set(made)) == 1
+        assert [each.etag for each in anna("ListSuppressions").suppressions] == ["v1"]
 
 
 class TestStrongest:
