@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
-from kontor_dev.demo import deals, desk, partners
+from kontor_dev.demo import deals, desk, knowledge, partners
 from kontor_dev.demo.story import SYSTEM, TEAMS, Story, tell
 from kontor_dev.errors import StartFailed, Stopped
 
@@ -23,7 +23,7 @@ SERVICES = {
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
     "partners": ("deal_registration", "partner", "programme"),
     "sales": ("lead", "opportunity", "pipeline", "product"),
-    "ticketing": ("sla_policy", "ticket", "ticket_entry", "working_calendar"),
+    "ticketing": ("article", "queue", "sla_policy", "ticket", "ticket_entry", "working_calendar"),
 }
 # One of the roles that every tenant starts with.
 ROLE = "Member"
@@ -67,6 +67,7 @@ class _Loader:
         opportunities = self._opportunities(accounts, products, users, teams)
         leads = self._leads(users, teams)
         self._service_levels()
+        articles = knowledge.bring(self._call, self._all, self._story, products, users)
         tickets = self._tickets(accounts, contacts, products, users, teams)
         names = {"accounts": accounts, "products": products, "teams": teams, "users": users}
         today = dt.datetime.now(dt.UTC).date()
@@ -79,6 +80,7 @@ class _Loader:
             "opportunities": opportunities,
             "leads": leads,
             "tickets": tickets,
+            "articles": articles,
             "deal registrations": registered,
         }
 
