@@ -122,26 +122,34 @@ def _set(given: StepWork, found: Any, partner: str, end: Any) -> None:
 def _take_back(given: StepWork) -> None:
     plan = given.work.request
     if plan.opportunity:
-        found = given.call(_GET, opportunity_service_pb2.GetOpportunityRequest(name=plan.opportunity))
-        if found.partner_protection_end_time == plan.protection_end_time:
+        asked = opportunity_service_pb2.GetOpportunityRequest(name=plan.opportunity)
+        found = _unless(grpc.StatusCode.NOT_FOUND, lambda: given.call(_GET, asked))
+        if found is not None and found.partner_protection_end_time == plan.protection_end_time:
             _set(given, found, "", None)
-        return
-    # What a try made whose answer was lost: asked for again, it is the same.
-    name = given.results.get("opportunity", {}).get("name", "") or _unless_refused(
-        lambda: _create(given, given.request_id.removesuffix("/undo"))
-    )
-    if name:
+    elif name := given.results.get("opportunity", {}).get("name", "") or _made(given):
         sent = opportunity_service_pb2.DeleteOpportunityRequest(name=name)
-        _unless_refused(lambda: given.call(_DELETE, sent).name)
+        _unless(grpc.StatusCode.NOT_FOUND, lambda: given.call(_DELETE, sent))
 
 
-def _unless_refused(do: Callable[[], str]) -> str:
+def _made(given: StepWork) -> str:
+    """Return the name of what a try made whose answer was lost: asked for again, it is the same; empty where there is none."""
     try:
-        return do()
+        return _create(given, given.request_id.removesuffix("/undo"))
     except Exception as error:
         if judge(error) is Verdict.REFUSED:
             return ""
         raise
+
+
+def _unless(code: grpc.StatusCode, ask: Callable[[], Any]) -> Any:
+    """Return an answer; None where it was refused with this code."""
+    try:
+        return ask()
+    except grpc.RpcError as error:
+        answer: Any = error
+        if answer.code() is not code:
+            raise
+        return None
 
 
 def _finish(given: StepWork) -> dict[str, Any]:
