@@ -102,10 +102,10 @@ class Attachments(ResourceServicer):
 
 
 def _record(request: Any, call: Call) -> Any:
-    content = request.content
+    content, public = request.content, attachment_pb2.Attachment.VISIBILITY_PUBLIC
     return attachment_pb2.Attachment(
         ticket=request.ticket,
-        visibility=request.visibility or rules.PUBLIC,
+        visibility=request.visibility or public,
         filename=rules.plain_filename(request.filename),
         content_type=rules.plain_type(content.content_type),
         size_bytes=len(content.data),

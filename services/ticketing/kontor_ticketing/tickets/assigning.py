@@ -169,7 +169,8 @@ class Assigning:
         given = {"tenant": tx.tenant_id, "queue": _id(queue.name), "users": [*ids], "now": dt.datetime.now(dt.UTC)}
         loads, turns, absent = tx.run_all([(_LOADS, given), (_TURNS, given), (NOT_THERE, given)])
         known = {user: (load, here) for user, load, here in loads}
-        turn, away = dict(iter(turns)), dict(iter(absent))
+        turn: dict[uuid.UUID, int] = dict(turns)
+        away: dict[uuid.UUID, str] = dict(absent)
         return [
             rules.Candidate(
                 member.user,
