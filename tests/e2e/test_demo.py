@@ -16,17 +16,18 @@ COLLECTIONS = (
     "teams", "users", "accounts", "contacts", "affiliations", "addressStatuses", "customFieldDefinitions", "products",
     "pipelines", "opportunities", "leads", "workingCalendars", "slaPolicies", "ticketStates",
     "tickets", "ticketEntries", "programmes", "partners", "dealRegistrations",
+    "topics", "subscriptions", "suppressions", "segments",
 )  # fmt: skip
 # What no two records have in common, whoever makes them.
 OWN = (
     "name", "etag", "createTime", "updateTime", "passwordChangeTime", "lineId", "author", "categorySpans", "solvedTime",
     "firstAnswerTime", "clocks", "slaTerms", "nextDueTime", "stateTime", "levelPeriods", "registrant", "submitTime",
-    "firstSubmitTime", "verdictTime", "ruleOutcomes",
+    "firstSubmitTime", "verdictTime", "ruleOutcomes", "evaluation", "evaluateTime", "startTime",
 )  # fmt: skip
 # What names another record.
 REFERENCES = (
     "parent", "owner", "team", "contact", "account", "pipeline", "product", "requester", "ticket", "queue",
-    "workingCalendar", "programme", "partner", "partnerTeam",
+    "workingCalendar", "programme", "partner", "partnerTeam", "party", "topic",
 )  # fmt: skip
 
 
@@ -44,6 +45,9 @@ class Demo:
     def __init__(self, rest):
         found = {collection: rest.all(collection) for collection in COLLECTIONS}
         self.keys = {record["name"]: key_of(record) for records in found.values() for record in records}
+        # Marketing has the contacts under their own ids.
+        contacts = [(name, key) for name, key in self.keys.items() if name.startswith("contacts/")]
+        self.keys |= {name.replace("contacts/", "parties/"): key for name, key in contacts}
         self.records = {
             collection: sorted((self._plain(record) for record in records), key=str)
             for collection, records in found.items()
@@ -56,6 +60,8 @@ class Demo:
                 plain[field] = self.keys[plain[field]]
         if "category" in plain and "state" in plain:
             plain["state"] = self.keys[plain["state"]]
+        if "excludeSegments" in plain:
+            plain["excludeSegments"] = [self.keys[segment] for segment in plain["excludeSegments"]]
         if "products" in plain:
             plain["products"] = [self.keys[product] for product in plain["products"]]
         if "lines" in plain:

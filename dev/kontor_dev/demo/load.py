@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
-from kontor_dev.demo import deals, desk, knowledge, partners
+from kontor_dev.demo import audience, deals, desk, knowledge, partners
 from kontor_dev.demo.story import SYSTEM, TEAMS, Story, tell
 from kontor_dev.errors import StartFailed, Stopped
 
@@ -22,6 +22,7 @@ SERVICES = {
     "identity": ("role", "team", "user"),
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
     "partners": ("deal_registration", "partner", "programme"),
+    "marketing": ("party", "segment", "subscription", "suppression", "topic"),
     "sales": ("lead", "opportunity", "pipeline", "product"),
     "ticketing": ("article", "queue", "sla_policy", "ticket", "ticket_entry", "working_calendar"),
 }
@@ -72,6 +73,7 @@ class _Loader:
         names = {"accounts": accounts, "products": products, "teams": teams, "users": users}
         today = dt.datetime.now(dt.UTC).date()
         registered = partners.bring(self._call, self._all, self._story, names, today)
+        subscriptions = audience.bring(self._call, self._all, self._story, contacts, self._stopping)
         return {
             "users": len(users),
             "accounts": len(accounts),
@@ -81,6 +83,7 @@ class _Loader:
             "leads": leads,
             "tickets": tickets,
             "articles": articles,
+            "subscriptions": subscriptions,
             "deal registrations": registered,
         }
 
