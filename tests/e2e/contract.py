@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from kontor_kit.calls import PUBLIC, MethodSpec
 from tests.e2e.samples import (
+    BEGUN,
     CALLER,
     FOLLOWED,
     LINK,
@@ -172,13 +173,14 @@ def maker(kind: str) -> MethodSpec:
 
 def needs(kind: str) -> set[str]:
     """Return the kinds of the records without which one of this kind cannot be made."""
+    begun = {BEGUN[kind][1]} if kind in BEGUN else set()
     kind = FOLLOWED.get(kind, kind)
     spec, asked = maker(kind), defaultdict[str, str](str)
     state = state_for(spec.name)
     for fields in (RECORDS.get(kind), REQUESTS.get(spec.name), *(state.asking if state else ())):
         if fields is not None:
             fields(asked)
-    pending, found = [spec.descriptor.input_type], {*asked, state.kind if state else ""}
+    pending, found = [spec.descriptor.input_type], {*asked, *begun, state.kind if state else ""}
     while pending:
         for field in pending.pop().fields:
             if "REQUIRED" in behaviours(field):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import time
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -16,12 +17,14 @@ from kontor_identity.keys.ring import KeyRing
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.mapping import collection_of
+from kontor_marketing.unsubscribing import rules as links
 from tests.e2e import contract
 from tests.e2e.calls import DIRECT, Client
 from tests.e2e.contract import OPERATION, TENANT, method, request
 from tests.e2e.samples import (
     ACCOUNT,
     AFTERWARDS,
+    BEGUN,
     CALLER,
     COLLEAGUE,
     FOLLOWED,
@@ -29,6 +32,7 @@ from tests.e2e.samples import (
     LINK,
     ONCE,
     OTHER,
+    RECIPIENT,
     Names,
     nothing,
     state_for,
@@ -109,7 +113,8 @@ class Tenant:
         if kind.endswith(f"/{OPERATION}"):
             return self._start(kind.partition(".")[0])
         if kind in FOLLOWED:
-            return self._following(kind, self.create(FOLLOWED[kind], fields, token))
+            followed = self.create(FOLLOWED[kind], fields, token)
+            return self._begun(kind, followed) if kind in BEGUN else self._following(kind, followed)
         spec = contract.maker(kind)
         wanted = request(spec, self.in_state_for(spec))
         if fields:
@@ -126,6 +131,27 @@ class Tenant:
             time.sleep(0.1)
         return name
 
+    def _begun(self, kind: str, followed: str) -> str:
+        """Begin what lets a record follow another one, and return its name once it is there."""
+        begin, wanted = method(BEGUN[kind][0]), collection_of(kind)
+        self.client.do(begin, request(begin, {**self.names, FOLLOWED[kind]: followed}), self.admin)
+        find = method(f"List{wanted[0].upper()}{wanted[1:]}")
+        asked = find.input(filter=f'{followed.partition("/")[0][:-1]} = "{followed}"')
+        until = time.monotonic() + 60
+        while not (answer := self.client.do(find, asked, self.admin)).ByteSize():
+            assert time.monotonic() < until, f"no {kind} follows {followed}"
+            time.sleep(0.1)
+        return contract.made_by(answer, kind)
+
+    def _link(self, recipient: str) -> str:
+        """Return the token of the link in a mail, as the campaign signs it."""
+        with psycopg.connect(self.client.platform.database_url("marketing")) as connection:
+            [(key,)] = connection.execute(
+                "SELECT c.link_key FROM campaigns c JOIN campaign_recipients r ON r.campaign = c.id WHERE r.id = %s",
+                [recipient.partition("/")[2]],
+            ).fetchall()
+        return links.make(uuid.UUID(self.id), uuid.UUID(recipient.partition("/")[2]), bytes(key))
+
     def _start(self, service: str) -> str:
         """Leave an operation of somebody's in the database, of a kind that nobody works on; return its name."""
         made = (self.id, uuid7(), f"users/{uuid7()}")
@@ -138,6 +164,8 @@ class Tenant:
         if answer.DESCRIPTOR.full_name != "google.longrunning.Operation":
             return answer
         service = answer.name.split("/")[1]
+        if service == "identity":
+            return answer  # A tenant that is to be deleted waits for a day.
         asking = (spec for spec in contract.methods() if spec.name == "GetOperation")
         ask = next(spec for spec in asking if contract.service_of(spec) == service)
         until = time.monotonic() + 60
@@ -159,6 +187,8 @@ class Tenant:
         token = self.colleague if state.by == COLLEAGUE else self.master(kind)
         names[OTHER] = names.get(kind, "")
         names[kind] = self.create(kind, state.record(names), token)
+        if kind == RECIPIENT:
+            names[LINK] = self._link(names[kind])
         for step in state.steps:
             preparing = method(step)
             wanted = request(preparing, names)

@@ -21,6 +21,8 @@ LINK = "link"
 """The secret that lets somebody in who has no token: the key of a form or a feed, the token of a quote."""
 ACTIVITY, QUOTE, ORDER = "sales.kontor/Activity", "sales.kontor/Quote", "sales.kontor/Order"
 USER, ACCOUNT = "identity.kontor/User", "contacts.kontor/Account"
+CAMPAIGN, RECIPIENT = "marketing.kontor/Campaign", "marketing.kontor/CampaignRecipient"
+MEMBERSHIP = "marketing.kontor/SegmentMembership"
 CONTACT, PARTY, SUPPRESSION = "contacts.kontor/Contact", "marketing.kontor/Party", "marketing.kontor/Suppression"
 PIPELINE, OPPORTUNITY = "sales.kontor/Pipeline", "sales.kontor/Opportunity"
 DEAL = "partners.kontor/DealRegistration"
@@ -42,11 +44,14 @@ TEXTS = {
     "permission": "contacts.accounts.read",
     "query": "Example",
     "resource_type": "accounts",
+    "reply_to_email": "{}@example.com",
+    "sender_email": "{}@example.com",
     "slug": "tenant-{}",
     "stage": "analysis",
     "system": "erp",
     "time_zone": "Europe/Zurich",
 }
+ONE_CLICK = "List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"
 DAY = {"year": 2030, "month": 1, "day": 15}
 YEARS = {"startDate": {"year": 2025, "month": 1, "day": 1}, "endDate": {"year": 2034, "month": 12, "day": 31}}
 START, END = "2030-01-01T08:00:00Z", "2030-01-31T18:00:00Z"
@@ -111,6 +116,7 @@ RECORDS: dict[str, Fields] = {
         "amount": {"currencyCode": "EUR", "units": "100"},
         "expectedCloseDate": {"year": 2090, "month": 1, "day": 1},
     },
+    "marketing.kontor/Template": lambda names: {"textBody": "{{ unsubscribe_url }}"},
     "sales.kontor/DiscountPolicy": lambda names: {"pipeline": names[PIPELINE]},
     OPPORTUNITY: lambda names: {
         "pipeline": names[PIPELINE],
@@ -160,20 +166,25 @@ REQUESTS: dict[str, Fields] = {
     "SettleCommissions": lambda names: {"agent": names[CALLER], "month": _month()},
     "ShowFunnel": lambda names: YEARS,
     "ShowQuotePage": lambda names: {"token": names[LINK]},
+    "ShowUnsubscribePage": lambda names: {"token": names[LINK]},
+    "Unsubscribe": lambda names: {"token": names[LINK], "submission": _text(*ONE_CLICK)},
+    "UnsubscribeFromAll": lambda names: {"token": names[LINK], "submission": _text(*ONE_CLICK)},
     "UploadAttachment": lambda names: {"content": _text("Example", "text/plain")},
 }
 # The methods that records come from which nobody creates as such.
 MAKERS = {
     "sales.kontor/Commission": "SettleCommissions",
     ORDER: "OrderQuote",
-    "marketing.kontor/SegmentMembership": "AddSegmentMembers",
+    MEMBERSHIP: "AddSegmentMembers",
     "sales.kontor/PromotionRedemption": "RedeemPromotion",
     "sales.kontor/VisitPlan": "PlanVisits",
     "ticketing.kontor/Attachment": "UploadAttachment",
 }
 
 # Records that nobody creates at all, because each follows another one, under its id and a moment later.
-FOLLOWED = {PARTY: CONTACT}
+FOLLOWED = {PARTY: CONTACT, RECIPIENT: CAMPAIGN}
+# What has to be begun with the record that is followed, and what there must be for it.
+BEGUN = {RECIPIENT: ("SendCampaign", MEMBERSHIP)}
 
 # Methods that are used on the records that are there, so that they can be found.
 AFTERWARDS = ("ReportOrderState", "PublishArticle")
@@ -220,6 +231,8 @@ class State:
 COLLEAGUE = "colleague"
 SENT = State(("SubmitQuote", "SendQuote"), kind=QUOTE)
 WON = State(("MarkOpportunityWon",))
+SCHEDULED = State(("ScheduleCampaign",))
+RECEIVED = State(kind=RECIPIENT)
 ROTATED = State(("RotateLeadFormKey",), kind="sales.kontor/LeadForm")
 WAITS = State(
     ("SubmitQuote",),
@@ -259,7 +272,15 @@ PAID = State(
 STATES = {
     "Undelete": State(("Delete{}",)),
     "Reactivate": State(("Deactivate{}",)),
+    "ResumeCampaign": State(("ScheduleCampaign", "PauseCampaign")),
     "Resume": State(("Suspend{}",)),
+    "CancelCampaign": SCHEDULED,
+    "PauseCampaign": SCHEDULED,
+    "ScheduleCampaign": State(),
+    "SendCampaign": State(),
+    "ShowUnsubscribePage": RECEIVED,
+    "Unsubscribe": RECEIVED,
+    "UnsubscribeFromAll": RECEIVED,
     "AcceptHandOver": OFFERED,
     "AcceptQuote": SENT,
     "ActivatePartner": APPROVED_PARTNER,

@@ -39,6 +39,7 @@ OF_THE_TENANT = {
     "contacts.kontor/AddressStatus": "an address is opted out or invalid for everybody who uses it",
     "contacts.kontor/CustomFieldDefinition": "whoever fills in a record must know its fields",
     "marketing.kontor/Segment": "a campaign is the company's; of its members one sees the parties that one may see",
+    "marketing.kontor/Template": "everybody writes with the same words",
     "marketing.kontor/Topic": "everybody subscribes to the same topics",
     "partners.kontor/Programme": "every partner is told what there is to be had",
     "sales.kontor/CloseReason": "everybody says why in the same words",
