@@ -1,4 +1,4 @@
-"""Makes up who sells for the demo company, and the deals that they registered: two of them want the same one."""
+"""Makes up who sells for the demo company: leads they are offered, and deals they registered, two of them the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from kontor.contacts.v1 import account_pb2
-from kontor.partners.v1 import programme_pb2
+from kontor.partners.v1 import lead_offer_service_pb2, programme_pb2
+from kontor.sales.v1 import lead_pb2
 from kontor_dev.demo.story import SYSTEM, Story
 
 PROGRAMME: Final = programme_pb2.Programme(
@@ -74,9 +75,22 @@ REGISTERED: Final = (
     ),
 )  # fmt: skip
 
+OFFERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "L-10004": (
+        "AcceptLeadOffer",
+        {"next_step": "Visit them next week", "expected_amount": {"currency_code": "EUR", "units": 42_000}},
+    ),
+    "L-10009": ("DeclineLeadOffer", {"reason": "All our engineers are booked until summer"}),
+    "L-10017": ("", {}),
+}
+"""The leads that are offered to partners, and how the first one answers."""
+
 Call = Callable[..., Any]
 Find = Callable[[str, str], Iterator[Any]]
 _SERVICE: Final = "partners.v1.DealRegistrationService"
+_OFFERS: Final = lead_offer_service_pb2.DESCRIPTOR.services_by_name["LeadOfferService"].full_name.removeprefix(
+    "kontor."
+)
 _VERBS: Final = {"Submit": "SubmitDealRegistration", "StartReview": "StartDealRegistrationReview"}
 
 
@@ -102,11 +116,24 @@ def bring(call: Call, find: Find, story: Story, names: dict[str, dict[str, str]]
             "external_ids": [{"system": SYSTEM, "key": key}],
         }
         partners.append(there.get(names["accounts"][key]) or _partner(call, partner, programme, level))
+    _offer(call, find)
     found = {each.display_name for each in find(f"{_SERVICE}.ListDealRegistrations", "deal_registrations")}
     for deal in REGISTERED:
         if deal.display_name not in found:
             _register(call, deal, partners[deal.partner], names["products"], today)
     return len(found | {deal.display_name for deal in REGISTERED})
+
+
+def _offer(call: Call, find: Find) -> None:
+    """Offers leads that nobody was offered yet, while somebody may have them."""
+    done = {offer.lead for offer in find(f"{_OFFERS}.ListLeadOffers", "lead_offers")}
+    for lead in find("sales.v1.LeadService.ListLeads", "leads"):
+        keys = [external.key for external in lead.external_ids if external.key in OFFERED]
+        if keys and lead.name not in done and lead.state <= lead_pb2.Lead.STATE_QUALIFIED:
+            offer = call(f"{_OFFERS}.DistributeLead", lead=lead.name)
+            method, fields = OFFERED[keys[0]]
+            if method:
+                call(f"{_OFFERS}.{method}", name=offer.name, **fields)
 
 
 def _integrators(story: Story) -> Iterator[str]:
