@@ -6,6 +6,7 @@ import collections
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from grpc import StatusCode
 
@@ -50,6 +51,17 @@ def work(server):
 def tell(server):
     with teller(server, service()) as telling:
         yield telling
+
+
+def insist(do):
+    """Do something again for as long as others are in the way, who wait for each other on a busy machine."""
+    for _ in range(10):
+        try:
+            return do()
+        except grpc.RpcError as error:
+            if error.code() not in (StatusCode.ABORTED, StatusCode.UNAVAILABLE):
+                raise
+    raise AssertionError("others were in the way ten times")
 
 
 class TestByTheRule:
@@ -135,7 +147,7 @@ class TestAtOnce:
         members = users(4)
         name = queue(anna, *({"user": member, "capacity": 5} for member in members))
         with ThreadPoolExecutor(THREADS) as pool:
-            made = list(pool.map(lambda _: ticket(anna, queue=name).owner, range(32)))
+            made = list(pool.map(lambda _: insist(lambda: ticket(anna, queue=name)).owner, range(32)))
         assert collections.Counter(made) == {**dict.fromkeys(members, 5), "": 12}
 
     def test_tickets_that_are_moved_assigned_and_solved_do_too(self, anna, work):
@@ -144,9 +156,9 @@ class TestAtOnce:
         waiting = [ticket(anna, queue=queue(anna, assignment=rules.MANUAL)).name for _ in range(24)]
 
         def move(number):
-            made = anna("UpdateTicket", ticket={"name": waiting[number], "queue": name})
+            made = insist(lambda: anna("UpdateTicket", ticket={"name": waiting[number], "queue": name}))
             if made.owner and number % 3 == 0:
-                anna("SolveTicket", name=made.name)
+                insist(lambda: anna("SolveTicket", name=made.name))
 
         with ThreadPoolExecutor(THREADS) as pool:
             running = [pool.submit(move, number) for number in range(24)]
