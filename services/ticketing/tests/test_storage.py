@@ -39,7 +39,7 @@ def s3(tmp_path_factory):
     command = [weed, "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-volume.max=8"]
     command += [f"-s3.config={folder / 's3.json'}", "-s3.iam=false", "-master.volumeSizeLimitMB=64"]
     program = Program(
-        [*command, *(f"{name}={port}" for name, port in ports.items())], folder, end_signal=signal.SIGTERM
+        [*command, *(f"{name}={port}" for name, port in ports.items())], folder, end_signal=signal.SIGKILL
     )
     settings = settings_of(
         f"s3://content/{folder.name}",
