@@ -37,6 +37,10 @@ setup: $(DESCRIPTORS) ## Prepare everything: virtual environment, locked depende
 run: setup ## Start the whole platform on this machine (ARGS="--port 9080 --data /some/folder")
 	$(BIN)/kontor dev up $(ARGS)
 
+.PHONY: demo
+demo: setup ## Play the story that goes through all services, on a platform of its own
+	$(BIN)/kontor dev story $(ARGS)
+
 .PHONY: test
 test: setup ## Run all tests (ARGS="-k word" for some)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -107,6 +111,10 @@ bench: setup ## Measure requests per second against the bare yardstick
 .PHONY: conversion-long
 conversion-long: setup ## Kill every process at every step of the conversion of a lead; is it all there, or nothing?
 	KONTOR_CONVERSION_LONG=1 $(BIN)/pytest -n 0 -q -s tests/e2e/test_conversion.py
+
+.PHONY: story-long
+story-long: setup ## Play the story, over both transports, and kill every process at every step; is it the same story?
+	KONTOR_STORY_LONG=1 $(BIN)/pytest -n 0 -q -s tests/e2e/test_story.py $(ARGS)
 
 .PHONY: campaign-long
 campaign-long: setup ## Send a campaign to 5,000 while processes are killed; does everyone have it once?

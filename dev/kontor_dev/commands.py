@@ -43,6 +43,10 @@ def add_group(groups: Any) -> None:
     token.add_argument("--tenant", default="demo", metavar="SLUG", help="the tenant (default: demo)")
     token.add_argument("--role", default="admin", metavar="ROLE", help="the role (default: admin, which may do all)")
     token.add_argument("--user", metavar="NAME", help="the user; without it one that has the role")
+    story = _add(verbs, "story", _story, "play the story that goes through all services, on a platform of its own")
+    story.add_argument(
+        "--transport", choices=("stream", "amqp"), default="stream", help="as for `up` (default: stream)"
+    )
     psql = _add(verbs, "psql", _psql, "open the database of a service")
     psql.add_argument("service", metavar="SERVICE", help="for example contacts")
     psql.add_argument("--as", dest="role", default="owner", choices=("owner", "app", "system"), help="default: owner")
@@ -124,6 +128,12 @@ def _token(arguments: Namespace) -> int:
     data = DataFolder(arguments.data)
     print(tokens.token(data, tenant=arguments.tenant, role=arguments.role, user=arguments.user))
     return 0
+
+
+def _story(arguments: Namespace) -> int:
+    from kontor_dev.story import play
+
+    return play.play(arguments.transport)
 
 
 def _psql(arguments: Namespace) -> int:
