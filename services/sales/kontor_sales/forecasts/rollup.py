@@ -50,15 +50,13 @@ class Asked(NamedTuple):
     after: uuid.UUID | None = None
 
 
-def _grouped(
-    query: sa.Select[Any], table: sa.Table, group_by: int, columns: Sequence[sa.ColumnElement[Any]]
-) -> sa.Select[Any]:
+def _grouped(query: sa.Select[Any], table: sa.Table, group_by: int, columns: Sequence[Any]) -> sa.Select[Any]:
     """Group by columns, for the whole and for each group, and put (key of the group, is it the whole) in front."""
     if not group_by:
         return query.with_only_columns(
             sa.cast(sa.null(), sa.Uuid).label("key"), sa.true().label("whole"), *query.selected_columns
         ).group_by(*columns)
-    key = {_Request.GROUPING_OWNER: table.c.owner, _Request.GROUPING_TEAM: table.c.team}[group_by]
+    key = table.c.owner if group_by == _Request.GROUPING_OWNER else table.c.team
     whole = (sa.func.grouping(key) == 1).label("whole")
     sets = sa.func.grouping_sets(sa.tuple_(key, *columns), sa.tuple_(*columns))
     return query.with_only_columns(key.label("key"), whole, *query.selected_columns).group_by(sets)

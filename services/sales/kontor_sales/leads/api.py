@@ -93,11 +93,9 @@ class Leads(ResourceServicer):
         """Suspect leads with the same e-mail address, phone number and name, or name and company."""
         return {self.term(f"match.{field}", value) for field, value in rules.match_keys(record)}
 
-    def new(
-        self, tx: Transaction, call: Call, record: Any, allow_duplicates: bool = True, scope: Scope | None = None
-    ) -> Any:
+    def new(self, tx: Transaction, call: Call, record: Any, *args: Any, **options: Any) -> Any:
         """Store a new lead, and look at its score again in time."""
-        stored = super().new(tx, call, record, allow_duplicates, scope)
+        stored = super().new(tx, call, record, *args, **options)
         self._scoring.schedule(tx, parse_name(stored.name, LEAD.pattern, "name"), "")
         return stored
 

@@ -257,7 +257,8 @@ def next_look(opportunity: Any, threshold: float | None, now: dt.datetime) -> dt
     """Return when to look again whether an open opportunity is stalled that is not by `now`."""
     if threshold is None:
         return now + LOOK_AGAIN
-    return max(opportunity.stage_enter_time.ToDatetime(dt.UTC) + dt.timedelta(seconds=threshold), now + LOOK_SOONEST)
+    entered: dt.datetime = opportunity.stage_enter_time.ToDatetime(dt.UTC)
+    return max(entered + dt.timedelta(seconds=threshold), now + LOOK_SOONEST)
 
 
 def is_stalled(opportunity: Any, threshold: float | None, now: dt.datetime) -> bool:
