@@ -77,29 +77,31 @@ class Commands:
         return {"tenant": slug, "tenant_id": str(tenant_id), "user": user}
 
     def subject(self, slug: str, role_name: str, user_name: str) -> tuple[uuid.UUID, uuid.UUID, dict[str, Scope]]:
-        """Return tenant, user and permissions for a developer's token; the user is made where there is none."""
+        """Return tenant, user and permissions for a developer's token; the user is made where there is none.
+
+        With the role, so that services can go on for the user with what was begun with the token.
+        """
         tenant_id = self.find_tenant(slug)
         if tenant_id is None:
             raise NotFound(f"there is no tenant {slug}")
         with self.database.read(tenant_id) as tx:
-            if role_name.lower() == ADMIN.lower():
-                permissions = {"*": Scope.ALL}
-            else:
-                permissions = merge(self._find_role(tx, role_name)[1])
+            role_id, grants = self._find_role(tx, role_name)
+        permissions = {"*": Scope.ALL} if fold(role_name) == fold(ADMIN) else merge(grants)
+        role = format_name("roles", role_id)
         email = user_name if "@" in user_name else f"{fold(user_name).replace(' ', '.')}@{slug}.example"
         try:
-            name = self._ensure_user(tenant_id, user_name, email)
+            name = self._ensure_user(tenant_id, user_name, email, role)
         except psycopg.errors.UniqueViolation:
             # Somebody else who wants a token has made the user in this very moment.
-            name = self._ensure_user(tenant_id, user_name, email)
+            name = self._ensure_user(tenant_id, user_name, email, role)
         return tenant_id, uuid.UUID(name.partition("/")[2]), permissions
 
-    def _ensure_user(self, tenant_id: uuid.UUID, user_name: str, email: str) -> str:
+    def _ensure_user(self, tenant_id: uuid.UUID, user_name: str, email: str, role: str) -> str:
         with self.database.write(tenant_id) as tx:
             found = self._find_user(tx, user_name)
             if found is not None:
                 return found
-            made = user_pb2.User(email=email, display_name=user_name)
+            made = user_pb2.User(email=email, display_name=user_name, roles=[role])
             name: str = self.founding.add_user(tx, own_call(tenant_id), made).name
         return name
 

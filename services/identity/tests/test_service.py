@@ -16,6 +16,7 @@ import pytest
 from kit.tests.certificates import Authority
 from kontor_identity.housekeeping import clear, repeating
 from kontor_identity.oauth.server import HttpServer
+from kontor_identity.oauth.subjects import find_subject
 from kontor_identity.secrets.rules import new_secret
 from kontor_identity.service import service
 from kontor_kit.testing import ISSUER
@@ -105,6 +106,12 @@ class TestCommands:
         assert set(json.loads(registered.stdout)) == {"client_id"}, registered.stderr
         again = command(environment, *argv, "--register", f"contacts={secret}")
         assert again.returncode == 0, again.stderr
+
+    def test_who_is_made_for_a_token_has_its_role(self, platform):
+        tenant, user, permissions = platform.commands.subject("demo", "Reader", "Role Taker")
+        with platform.app_database.read(tenant) as tx:
+            found = find_subject(tx, "users", user)
+        assert found.permissions == permissions
 
     def test_tokens_asked_for_at_the_same_time_are_for_one_user(self, platform):
         def subject(number):
