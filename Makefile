@@ -135,9 +135,6 @@ clean: ## Remove what was built; the data in .kontor stays
 charts: ## Lint and render the Helm charts
 	@echo "make charts: there are no Helm charts yet; they come with the Kubernetes deployment" >&2; exit 1
 
-.PHONY: demo
-demo: ## Play a working day on the running platform
-	@echo "make demo: there is no scripted day yet; make run starts with demo data already" >&2; exit 1
 
 # What follows is made once and again only when what it is made of has changed.
 

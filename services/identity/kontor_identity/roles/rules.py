@@ -91,7 +91,6 @@ _PARTNERS = (
     "partners.changes.read",
     "partners.dealRegistrations.cancel",
     "partners.dealRegistrations.create",
-    "partners.dealRegistrations.extend",
     "partners.dealRegistrations.read",
     "partners.dealRegistrations.submit",
     "partners.dealRegistrations.update",
