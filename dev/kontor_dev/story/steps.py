@@ -32,14 +32,22 @@ def histories_agree(world: World) -> Iterator[str]:
     grants = [{"permission": f"{service}.*", "scope": "SCOPE_ALL"} for service in SERVICES]
     role = world.staff("POST", "roles", {"displayName": "Data warehouse", "grants": grants})["name"]
     client_id, secret = world.program("Data warehouse", [role])
-    told = _printed(world, client_id, secret)
+    differences: list[set[str]] = []
 
-    def shown() -> list[str]:
-        entries = caring.timeline(world)
-        return [" ".join((each["eventTime"], each["type"], each.get("title", ""))).rstrip() for each in entries]
+    def agreed() -> list[str] | None:
+        # Contacts and the program hear of things each in their own time.
+        told = _printed(world, client_id, secret)
+        shown = {
+            " ".join((each["eventTime"], each["type"], each.get("title", ""))).rstrip()
+            for each in caring.timeline(world)
+        }
+        differences[:] = [shown - {*told}, {*told} - shown]
+        return told if not any(differences) else None
 
-    # What it has heard of, contacts may hear of a moment later.
-    wait_for(lambda: sorted(shown()) == sorted(told), "the same history on the timeline")
+    try:
+        told = wait_for(agreed, "the same history")
+    except TimeoutError as error:
+        raise AssertionError(f"only on the timeline, and only told: {differences}") from error
     for kind in ("lead.converted", "deal_registration.approved", "opportunity.won", "order.delivered", "ticket.solved"):
         assert any(f".v1.{kind}" in line for line in told), f"{kind} is missing in {told}"
     yield from told
