@@ -14,6 +14,7 @@ from kontor_kit.ids import uuid7
 from kontor_kit.inbox.events import Event
 
 WORD = st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True)
+VERB = st.from_regex(r"[a-z]{1,5}[A-Z][a-z]{1,5}", fullmatch=True)
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=0x2000), min_size=1, max_size=50).filter(str.isprintable)
 TRACE = st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", fullmatch=True)
 
@@ -21,7 +22,7 @@ TRACE = st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", fullmatch=True)
 @st.composite
 def messages(draw):
     service = draw(WORD)
-    kind, verb = draw(WORD), draw(WORD)
+    kind, verb = draw(WORD), draw(WORD | VERB)
     event = Event(
         id=draw(st.uuids()),
         tenant_id=draw(st.uuids()),

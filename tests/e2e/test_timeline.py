@@ -7,6 +7,7 @@ import pytest
 
 from kontor_contacts.timeline.sources import sources
 from kontor_dev.platform import SERVICES
+from kontor_kit.amqp.envelope import schema_of
 from kontor_kit.resource import Resource
 from kontor_kit.scopes import GuardedScope, OwnerScope, ParentScope, TenantScope
 from tests.e2e.calls import WAYS
@@ -96,6 +97,12 @@ def declared():
             if any(module.name == "table" for module in pkgutil.iter_modules(importlib.import_module(name).__path__)):
                 table = importlib.import_module(f"{name}.table")
                 yield from (value for value in vars(table).values() if isinstance(value, Resource))
+
+
+@pytest.mark.parametrize("resource", list(declared()), ids=lambda resource: resource.event_prefix)
+def test_whatever_happens_can_be_told_over_the_broker(resource):
+    for verb in resource.events:
+        assert schema_of(f"{resource.event_prefix}.{verb}") == resource.descriptor.full_name
 
 
 # They reach further in their service than on the timeline: the people of a partner see what concerns it there.

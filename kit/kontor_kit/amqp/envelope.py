@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 _DATA_TYPE: Final = "application/protobuf"
-_TYPE: Final = re.compile(r"(kontor\.([a-z][a-z0-9_]*)\.v[0-9]+)\.([a-z][a-z0-9_]*)\.[a-z][a-z0-9_]*")
+_TYPE: Final = re.compile(r"(kontor\.([a-z][a-z0-9_]*)\.v[0-9]+)\.([a-z][a-z0-9_]*)\.[a-z][A-Za-z0-9_]*")
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LAST: Final = 2**63 - 1
 _LONGEST: Final = 1000
