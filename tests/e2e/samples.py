@@ -33,6 +33,7 @@ LEAD, PARTNER, PROGRAMME = "sales.kontor/Lead", "partners.kontor/Partner", "part
 TEXTS = {
     "address": "{}@example.com",
     "base_currency_code": "CHF",
+    "country_code": "CH",
     "currency_code": "EUR",
     "email": "{}@example.com",
     "event_type": "mail.opened",

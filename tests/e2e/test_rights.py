@@ -92,7 +92,14 @@ CREATES_TOO = {
     spec.name: spec.permission.removesuffix("update") + "create" for spec in METHODS if spec.name.startswith("Upsert")
 } | {"SetAddressStatus": "contacts.addressStatuses.create"}
 # Methods that name something of ours beside their own records: whoever uses them has to see that.
-SEES_MORE = {"BatchCreateLeadAssignmentRules", "CreateLeadAssignmentRule", "RedeemPromotion"}
+SEES_MORE = {
+    "AddSegmentMembers",
+    "BatchCreateLeadAssignmentRules",
+    "CreateLeadAssignmentRule",
+    "PreviewTemplate",
+    "RedeemPromotion",
+    "RemoveSegmentMembers",
+}
 # Methods for those who were asked themselves: for others there is nothing to answer, however much they see.
 FOR_THE_INVITED = {"AcceptHandOver", "DeclineHandOver", "RespondToActivity"}
 # Methods that list what the caller was asked, to nobody else.

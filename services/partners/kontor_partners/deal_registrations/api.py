@@ -117,6 +117,7 @@ class DealRegistrations(ResourceServicer):
         seen = self._seen(tx, call, request.name)
         if seen.state in rules.HOLDING and (operation := self._operations.find(tx, seen.approval)):
             return operation
+        self._require_writable(tx, call, seen)
         plan = self._plan(tx, call, seen, request.opportunity)
         self._try_opportunity(call, plan)
         locked, after, keys = self._begin(request, call, tx)
@@ -165,6 +166,16 @@ class DealRegistrations(ResourceServicer):
         if record is None:
             raise self.not_found(name)
         return record
+
+    def _require_writable(self, tx: Transaction, call: Call, seen: Any) -> None:
+        """Raise PermissionDenied where the method's permission does not reach it: before sales is asked for the caller."""
+        id = parse_name(seen.name, self.RESOURCE.pattern, "name")
+        if self.store.get_one(tx, Reach(principal_of(call), self.scope(call)), id, ("name",)) is None:
+            raise PermissionDenied(
+                f"your permission {call.method.permission} does not reach {seen.name}",
+                reason="OUT_OF_SCOPE",
+                metadata={"permission": call.method.permission},
+            )
 
     def _begin(
         self, request: Any, call: Call, tx: Transaction, account: str = ""
