@@ -90,8 +90,8 @@ class Schemas:
     def _property(self, field: Field, mode: Mode) -> Json:
         schema = self.field(field, "input" if mode == "patch" else mode)
         if mode == "patch":
-            # What is empty is not set, and stays as it is, unless the mask names it.
-            schema = {name: value for name, value in schema.items() if name not in ("minLength", "minItems")}
+            # What is empty is not set, and stays as it is, unless the mask names it: so does the value 0 of an enum.
+            schema = {name: value for name, value in schema.items() if name not in ("minLength", "minItems", "not")}
         if mode != "output" and not (mode == "input" and field.is_required):
             schema = _nullable(schema)
         notes = [field.comment]

@@ -119,6 +119,9 @@ def test_constraints_become_keywords(document):
     patch = document["components"]["schemas"]["contacts.v1.AccountPatch"]
     assert "required" not in patch
     assert "minLength" not in patch["properties"]["displayName"], "empty is not set"
+    schemas = document["components"]["schemas"]
+    states = [schemas[f"marketing.v1.Subscription{mode}"]["properties"]["state"] for mode in ("Input", "Patch")]
+    assert ["STATE_UNSPECIFIED" in str(state.get("not")) for state in states] == [True, False], "nor is 0"
     assert "additionalProperties" not in document["components"]["schemas"]["contacts.v1.Account"]
 
 

@@ -136,7 +136,7 @@ def test_nothing_is_left_but_the_certificate(operator, tenant, filled, rows, wor
     assert [service.service for service in told.services] == ["contacts", "identity"]
     # What the deletion itself wrote into the log is among what was deleted.
     assert dict(told.services[0].rows) == {name: number for name, number in before["contacts"].items() if number}
-    assert told.services[1].rows["roles"] == before["identity"]["roles"] == 4
+    assert told.services[1].rows["roles"] == before["identity"]["roles"] == 5
     assert all(each.end_time.ToDatetime() >= each.begin_time.ToDatetime() for each in told.services)
     assert (shown(operation).done_units, shown(operation).total_units) == (5, 5)
     assert operator.refusal("GetTenant", name=tenant.name).code is CODE.NOT_FOUND
