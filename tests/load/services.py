@@ -159,8 +159,8 @@ _UPDATE: Final = (
         " WHERE tenant_id = %(tenant)s AND id = %(id)s RETURNING 1"
     ),
     (
-        "INSERT INTO change_pending (tenant_id, resource_name, version, event_type, subject)"
-        " VALUES (%(tenant)s, %(id)s, 1, %(type)s, 'bench') RETURNING 0"
+        "INSERT INTO change_pending (tenant_id, resource_name, version, event_type, after, subject)"
+        " VALUES (%(tenant)s, %(id)s, 1, %(type)s, '', 'bench') RETURNING 0"
     ),
 )
 
