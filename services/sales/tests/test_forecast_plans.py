@@ -86,5 +86,7 @@ def test_bridge_reads_its_two_snapshots_only(running, large, scope):
         connection.execute("ANALYZE forecast_deals")
     asked = {"from_snapshot": taken[0], "to_snapshot": taken[1], "period": 2}
     for _ in range(REPEATS):
-        for plan in plans(running, lambda: caller("BridgeForecast", **asked)):
+        found = plans(running, lambda: caller("BridgeForecast", **asked))
+        assert found
+        for plan in found:
             assert plan.whole() & {"forecast_deals"} == set(), str(plan)

@@ -343,6 +343,22 @@ class TestStalled:
         look(40)
         assert [told(name) for name in names] == [2, 1]
 
+    def test_is_not_told_of_what_is_deleted_until_it_is_back(self, anna, pipeline, server):
+        opened = dt.datetime.now(dt.UTC) - dt.timedelta(days=31)
+        [name] = load(anna, {"opportunity": {"display_name": "D", "stage": "second"}, "open_time": opened})
+        anna("DeleteOpportunity", name=name)
+
+        def look(days: int) -> None:
+            runtime, then = server.runtime, dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+            with server.database.connect() as connection:
+                connection.execute("UPDATE leases SET expire_time = 'epoch'")
+            WATCH.periodic(runtime.database, service().use(runtime), lambda: then).run_once(runtime.system)
+
+        look(0)
+        assert not anna("UndeleteOpportunity", name=name).HasField("stalled_time")
+        look(8)
+        assert anna("GetOpportunity", name=name).HasField("stalled_time")
+
 
 class TestWarnings:
     def test_come_with_the_record(self, anna, pipeline):

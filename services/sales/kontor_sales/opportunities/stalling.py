@@ -42,7 +42,9 @@ def _watch(records: Any, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.d
     own = opportunities.own_call(tx, trace)
     locked = opportunities.store.lock(tx, opportunities.reach(own), opportunities.scope(own), [id]).get(id)
     again = None
-    if locked and locked.message.state == pipelines.OPEN and not locked.message.HasField("stalled_time"):
+    if locked and locked.message.HasField("delete_time"):
+        again = now + rules.LOOK_AGAIN  # It may be undeleted.
+    elif locked and locked.message.state == pipelines.OPEN and not locked.message.HasField("stalled_time"):
         place = (locked.message.pipeline, locked.message.stage)
         _, threshold = usual(tx, [place])[place]
         if rules.is_stalled(locked.message, threshold, now):
