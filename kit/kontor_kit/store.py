@@ -255,15 +255,13 @@ class Store:
         return [(id, field_of(text)) for id, text in rows]
 
     def insert(self, tx: Transaction, id: uuid.UUID, values: Mapping[str, Any], now: dt.datetime) -> None:
-        """Queue a new row, with version 1. Columns that a slice keeps beside the message get their default."""
+        """Queue a new row, with version 1; columns that a slice keeps beside the message get their default."""
         fixed = {"tenant_id": tx.tenant_id, "id": id, "version": 1, "create_time": now, "update_time": now}
         given = {**values, **fixed}
 
         def build() -> Statement:
-            columns = self._table.c
-            return Statement(
-                self._table.insert().values({name: _parameter(name, columns[name].type) for name in given})
-            )
+            values = {name: _parameter(name, self._table.c[name].type) for name in given}
+            return Statement(self._table.insert().values(values))
 
         tx.defer(self._cached(("insert", *given), build), given)
 

@@ -70,7 +70,7 @@ def _partners() -> None:
     coming = "next_level_date IS NOT NULL AND delete_time IS NULL"
     _index("partners_next_level", "partners", "next_level_date", "id", where=coming)
     migrations.create_search("partners", reach=f"($1 IS NULL OR r.owner = $1 OR {_TEAMS})")
-    _let_jobs_look("partners")
+    migrations.let_system_look("partners")
 
 
 def _lead_offers() -> None:
@@ -101,7 +101,7 @@ def _lead_offers() -> None:
     _index("lead_offers_open", "lead_offers", "partner", "id", where="state = 1")
     _index("lead_offers_counted", "lead_offers", "partner", "create_time", where="state <> 5")
     _index("lead_offers_due", "lead_offers", "expire_time", "id", where="state = 1")
-    _let_jobs_look("lead_offers")
+    migrations.let_system_look("lead_offers")
     op.create_table(
         "lead_offer_choices",
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
@@ -142,13 +142,6 @@ def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 
 def _index(name: str, table: str, *columns: str, where: str, unique: bool = False) -> None:
     op.create_index(name, table, ["tenant_id", *columns], unique=unique, postgresql_where=sa.text(where))
-
-
-def _let_jobs_look(table: str) -> None:
-    """Let the system role find what is due over all tenants; it changes nothing."""
-    role = migrations.system_role()
-    op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
-    op.execute(f"GRANT SELECT ON {table} TO {role}")
 
 
 def downgrade() -> None:

@@ -64,7 +64,7 @@ def _quotes() -> None:
     _index("quotes_primary", "quotes", "opportunity", where=primary, unique=True)
     _index("quotes_offered", "quotes", "valid_until", "id", where="state = 4 AND delete_time IS NULL")
     migrations.create_search("quotes")
-    _let_jobs_look("quotes")
+    migrations.let_system_look("quotes")
     op.create_table(
         "quote_numbers",
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
@@ -172,7 +172,7 @@ def _contracts() -> None:
     automatic = "state = 1 AND renewal = 3 AND delete_time IS NULL"
     _index("contracts_automatic", "contracts", "end_date", "id", where=automatic)
     migrations.create_search("contracts")
-    _let_jobs_look("contracts")
+    migrations.let_system_look("contracts")
 
 
 def _commissions() -> None:
@@ -194,13 +194,6 @@ def _commissions() -> None:
     )
     migrations.create_unique("commissions", "owner", "month", "currency_code")
     migrations.create_indexes("commissions", "month", "currency_code", *TIMES)
-
-
-def _let_jobs_look(table: str) -> None:
-    """Let the system role find what is due over all tenants; it changes nothing."""
-    role = migrations.system_role()
-    op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
-    op.execute(f"GRANT SELECT ON {table} TO {role}")
 
 
 def _named() -> list[sa.Column[Any]]:

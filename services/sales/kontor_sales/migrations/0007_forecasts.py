@@ -135,10 +135,8 @@ def _snapshots() -> None:
         sa.Column("back_test", JSONB, nullable=False),
     )
     migrations.secure("win_models")
-    role = migrations.system_role()
     for table in ("pipelines", "forecast_snapshots"):
-        op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
-        op.execute(f"GRANT SELECT ON {table} TO {role}")
+        migrations.let_system_look(table)
 
 
 def downgrade() -> None:

@@ -68,7 +68,7 @@ def _queues() -> None:
     )
     op.create_index("known_absences_user", "known_absences", ["tenant_id", "user", "start_time"])
     migrations.secure("known_absences")
-    _let_system_find("queues")
+    migrations.let_system_look("queues")
 
 
 def _articles() -> None:
@@ -135,7 +135,7 @@ def _attachments() -> None:
         owned=False,
     )
     migrations.create_indexes("attachments", "ticket", "visibility", *TIMES)
-    _let_system_find("attachments")
+    migrations.let_system_look("attachments")
 
 
 def _tickets() -> None:
@@ -150,13 +150,6 @@ def _tickets() -> None:
     waiting = sa.text(f"owner IS NULL AND queue IS NOT NULL AND {live}")
     columns = ["tenant_id", "queue", "priority", "id"]
     op.create_index("tickets_waiting", "tickets", columns, postgresql_where=waiting)
-
-
-def _let_system_find(table: str) -> None:
-    """Let the system role read over all tenants; it changes nothing."""
-    role = migrations.system_role()
-    op.execute(f"CREATE POLICY system ON {table} FOR SELECT TO {role} USING (true)")
-    op.execute(f"GRANT SELECT ON {table} TO {role}")
 
 
 def _belongs(table: str, column: str, parent: str) -> sa.ForeignKeyConstraint:
