@@ -71,6 +71,11 @@ def _add_up(verbs: Any) -> None:
     up.add_argument(
         "--port", type=int, default=8080, help="where the gateway listens (default: 8080; 0: any free port)"
     )
+    up.add_argument(
+        "--services",
+        metavar="LIST",
+        help="only these and identity, for example contacts,sales; wants --no-demo (default: all services)",
+    )
     up.add_argument("--replicas", type=int, default=1, metavar="N", help="serving processes per service (default: 1)")
     up.add_argument(
         "--demo",
@@ -91,7 +96,15 @@ def _add_up(verbs: Any) -> None:
 
 def _up(arguments: Namespace) -> int:
     from kontor_dev import up
+    from kontor_dev.platform import SERVICES, chosen
 
+    try:
+        only = {"services": chosen(arguments.services)} if arguments.services is not None else {}
+    except KeyError as error:
+        known = ", ".join(service.name for service in SERVICES)
+        raise WrongUsage(f"--services: there is no service {error}; there are {known}.") from None
+    if arguments.demo and only.get("services", SERVICES) != SERVICES:
+        raise WrongUsage("--services leaves out what the demo data needs: add --no-demo.")
     if arguments.amqp_url and arguments.transport != "amqp":
         raise WrongUsage("--amqp-url is for --transport amqp.")
     if arguments.amqp_url and not arguments.amqp_url.startswith(("amqp://", "amqps://")):
@@ -99,7 +112,7 @@ def _up(arguments: Namespace) -> int:
     if arguments.replicas < 1:
         raise WrongUsage("--replicas must be 1 or more.")
     given = ("data", "port", "replicas", "demo", "transport", "amqp_url")
-    return up.up(up.Options(**{name: getattr(arguments, name) for name in given}))
+    return up.up(up.Options(**{name: getattr(arguments, name) for name in given}), **only)
 
 
 def _status(arguments: Namespace) -> int:

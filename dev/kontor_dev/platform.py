@@ -147,6 +147,17 @@ def named(name: str) -> Service:
     return next(service for service in SERVICES if service.name == name)
 
 
+def chosen(names: str) -> tuple[Service, ...]:
+    """Returns the services of a list like `contacts,sales`, in order; identity always, without which no call is let in.
+
+    Raises KeyError with the first name that is none.
+    """
+    wanted = {name.strip() for name in names.split(",")} | {"identity"}
+    if unknown := sorted(wanted - {service.name for service in SERVICES}):
+        raise KeyError(unknown[0])
+    return tuple(service for service in SERVICES if service.name in wanted)
+
+
 def command(service: str, *arguments: str) -> tuple[str, ...]:
     """Returns the command that runs a service's package; -P keeps the working directory out of the import path."""
     return (sys.executable, "-P", "-m", f"kontor_{service}", *arguments)

@@ -27,7 +27,7 @@ WELL_AFTER_SECONDS = 10.0
 # A process that dies this often before it ever served will not come up.
 DEATHS_BEFORE_GIVING_UP = 3
 POLL_SECONDS = 0.05
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 LAST_LINES = 15
 
 

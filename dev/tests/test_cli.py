@@ -25,9 +25,11 @@ class TestCommandLine:
         [
             (["--amqp-url", "amqp://127.0.0.1"], "is for --transport amqp"),
             (["--transport", "amqp", "--amqp-url", "http://127.0.0.1"], "must begin with amqp://"),
+            (["--services", "contacts,no-such", "--no-demo"], "there is no service 'no-such'; there are identity, con"),
+            (["--services", "contacts"], "add --no-demo"),
         ],
     )
-    def test_a_broker_that_is_no_use_is_refused(self, more, said, tmp_path, capsys):
+    def test_what_is_no_use_is_refused(self, more, said, tmp_path, capsys):
         assert cli.main(["dev", "up", "--data", str(tmp_path / "data"), *more]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path / "data").exists()

@@ -5,9 +5,14 @@ import socket
 import pytest
 
 from kontor_dev.data import DataFolder
-from kontor_dev.platform import SERVICES, Service, environment, plan, pool_size
+from kontor_dev.platform import SERVICES, Service, chosen, environment, plan, pool_size
 from kontor_dev.ports import free_ports, is_free
 from kontor_kit.testing import programs
+
+
+class TestChosen:
+    def test_is_in_order_and_has_identity(self):
+        assert [service.name for service in chosen("sales, contacts")] == ["identity", "contacts", "sales"]
 
 
 class TestPlan:

@@ -13,7 +13,7 @@ from tests.e2e.support import Platform, shared_platform
 # An instance that is already there, by its data folder: for whoever writes tests and does not want to wait.
 RUNNING = "KONTOR_TEST_PLATFORM"
 # The first test waits for the platform.
-TIMEOUT = pytest.mark.timeout(240)
+TIMEOUT = pytest.mark.timeout(300)
 
 
 def pytest_collection_modifyitems(items):

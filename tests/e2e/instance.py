@@ -16,7 +16,7 @@ import psutil
 from kontor_dev.data import DataFolder
 from tests.e2e.support import Platform
 
-START_SECONDS = 120
+START_SECONDS = 240
 STOP_SECONDS = 30
 
 

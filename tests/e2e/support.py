@@ -18,7 +18,7 @@ from typing import Any
 from kontor_dev.data import DataFolder
 from kontor_dev.platform import database_url
 
-START_SECONDS = 120
+START_SECONDS = 240
 STOP_SECONDS = 30
 
 
@@ -55,7 +55,7 @@ class Platform:
             [sys.executable, "-m", "kontor_dev", "dev", verb, "--data", str(self.data), *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr

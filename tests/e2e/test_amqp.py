@@ -18,7 +18,8 @@ def over_rabbitmq(rabbitmq_installed):
     """An instance that uses a RabbitMQ of its own."""
     with tempfile.TemporaryDirectory(prefix="kontor-amqp-") as folder:
         Path(folder).chmod(0o755)
-        instance = Instance(Path(folder) / "data", "--no-demo", "--transport", "amqp")
+        options = ("--no-demo", "--services", "contacts", "--transport", "amqp")
+        instance = Instance(Path(folder) / "data", *options)
         instance.start()
         yield instance
         instance.clear_away()

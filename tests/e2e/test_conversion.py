@@ -49,7 +49,7 @@ def instance():
     # A folder that every user can enter, which tmp_path is not.
     with tempfile.TemporaryDirectory(prefix="kontor-conversion-") as path:
         Path(path).chmod(0o755)
-        made = Instance(Path(path) / "data", "--no-demo")
+        made = Instance(Path(path) / "data", "--no-demo", "--services", "contacts,sales")
         made.start()
         yield made
         made.clear_away()
