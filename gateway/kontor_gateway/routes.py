@@ -34,7 +34,7 @@ def virtual_host(
     bindings = [(method, binding) for method in contract.methods for binding in method.bindings]
     for method, binding in sorted(bindings, key=lambda pair: _precedence(pair[1].template)):
         lists[binding.template.prefix].append(_rest(method, binding, rate_limits, options))
-    for template, verbs in _verbs([binding for _, binding in bindings]).items():
+    for template, verbs in _verbs(bindings).items():
         lists[template.prefix].append(_wrong_verb(template, verbs))
     for path, (content_type, content) in documents.items():
         lists[path].append(_document(path, content_type, content))
@@ -72,12 +72,19 @@ def _precedence(template: Template) -> tuple[Any, ...]:
     return (tuple(segment.startswith("*") for segment in template.segments), not template.verb, template.text)
 
 
-def _verbs(bindings: list[Binding]) -> dict[Template, list[str]]:
+def _answered(method: Method, binding: Binding) -> tuple[str, ...]:
+    """The HTTP methods of a binding: what answers GET answers HEAD too, as RFC 9110 wants it; a stream has no end."""
+    if binding.verb == "GET" and not method.proto.server_streaming:
+        return ("GET", "HEAD")
+    return (binding.verb,)
+
+
+def _verbs(bindings: list[tuple[Method, Binding]]) -> dict[Template, list[str]]:
     """The HTTP methods that each path takes, by a template of it; the more specific paths first."""
     verbs: dict[str, set[str]] = defaultdict(set)
     templates: dict[str, Template] = {}
-    for binding in bindings:
-        verbs[binding.template.path].add(binding.verb)
+    for method, binding in bindings:
+        verbs[binding.template.path].update(_answered(method, binding))
         templates[binding.template.path] = binding.template
     ordered = sorted(templates.values(), key=_precedence)
     return {template: sorted(verbs[template.path]) for template in ordered}
@@ -90,7 +97,7 @@ def _match(template: Template) -> Json:
 
 
 def _rest(method: Method, binding: Binding, limits: RateLimits, options: Options) -> Json:
-    verb = {"name": ":method", "string_match": {"exact": binding.verb}}
+    verb = {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(_answered(method, binding))}}}
     return {
         "name": method.full_name,
         "match": _match(binding.template) | {"headers": [verb]},
@@ -177,7 +184,10 @@ def _preflight(contract: Contract) -> Json:
 
 def _document(path: str, content_type: str, content: bytes) -> Json:
     return {
-        "match": {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]},
+        "match": {
+            "path": path,
+            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
+        },
         "direct_response": {"status": 200, "body": {"inline_bytes": base64.b64encode(content).decode()}},
         "response_headers_to_add": [header("content-type", content_type), header("cache-control", "no-cache")],
         "typed_per_filter_config": _disabled(*_METHOD_FILTERS),

@@ -111,6 +111,18 @@ class TestErrors:
         assert response.headers["etag"] == '"7"'
         assert "x-kontor-http-status" not in response.headers
 
+    def test_page_comes_with_the_status_that_its_service_chose(self, gateway):
+        def answer(_, context):
+            context.send_initial_metadata((("x-kontor-http-status", "404"),))
+            body = gateway.upstream.message("google.api.HttpBody")
+            return body(content_type="text/html; charset=utf-8", data=b"<p>no</p>")
+
+        gateway.upstream.answers["/kontor.marketing.v1.UnsubscribeService/ShowUnsubscribePage"] = answer
+        for verb, text in (("GET", "<p>no</p>"), ("HEAD", "")):
+            response = gateway.call(verb, "/v1/campaignRecipients:unsubscribe?token=x", token="")
+            assert (response.status_code, response.text) == (404, text)
+            assert response.headers["content-type"] == "text/html; charset=utf-8"
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [("kontor.api.v1.Suspects", "suspects"), ("kontor.api.v1.EditConflict", "fields")],
@@ -131,13 +143,14 @@ class TestErrors:
 
     def test_wrong_method_is_405(self, gateway):
         for verb, path, allowed in (
-            ("PUT", "/v1/accounts", "GET, POST"),
-            ("POST", "/v1/accounts/a", "DELETE, GET, PATCH"),
+            ("PUT", "/v1/accounts", "GET, HEAD, POST"),
+            ("POST", "/v1/accounts/a", "DELETE, GET, HEAD, PATCH"),
+            ("HEAD", "/v1/campaignRecipients:unsubscribeFromAll", "POST"),
         ):
             answer = gateway.call(verb, path)
             assert answer.status_code == 405
             assert answer.headers["allow"] == allowed
-            assert details(answer)["ErrorInfo"]["reason"] == "METHOD_NOT_ALLOWED"
+            assert verb == "HEAD" or details(answer)["ErrorInfo"]["reason"] == "METHOD_NOT_ALLOWED"
 
     def test_unreachable_service_is_503(self, start):
         gateway = start(upstreams={"identity": [("127.0.0.1", 9)]})
@@ -158,6 +171,53 @@ class TestErrors:
         answer = gateway.call("GET", "/v1/accounts/a")
         assert answer.status_code == 504
         assert details(answer)["ErrorInfo"]["reason"] == "DEADLINE_EXCEEDED"
+
+
+class TestHead:
+    """HEAD is answered like GET, without a body."""
+
+    def test_headers_are_those_of_get(self, gateway):
+        account = gateway.upstream.message("kontor.contacts.v1.Account")(display_name="x" * 3_000_000)
+        gateway.upstream.answers[ACCOUNTS + "GetAccount"] = lambda *_: account
+        own = {"date", "x-request-id", "ratelimit"}
+        # Twice on one connection: what is left of a body would be taken for the next answer.
+        answers = [gateway.call(verb, "/v1/accounts/a") for verb in ("HEAD", "HEAD", "GET")]
+        assert [(answer.status_code, len(answer.content)) for answer in answers] == [
+            (200, 0),
+            (200, 0),
+            (200, 3_000_018),
+        ]
+        heads = [{name: value for name, value in answer.headers.items() if name not in own} for answer in answers]
+        assert heads[0] == heads[1] == heads[2]
+        assert {call.method for call in gateway.upstream.calls} == {ACCOUNTS + "GetAccount"}
+
+    @pytest.mark.parametrize(
+        ("path", "token", "status"),
+        [
+            ("/v1/accounts?nothing=1", None, 400),
+            ("/v1/accounts", "", 401),
+            ("/v1/accounts/b", None, 404),
+            ("/v1/nothing", None, 404),
+            ("/docs", "", 200),
+        ],
+    )
+    def test_refusals_and_documents_have_no_body_either(self, gateway, path, token, status):
+        gateway.upstream.answers[ACCOUNTS + "GetAccount"] = abort(grpc.StatusCode.NOT_FOUND, "no", INFO)
+        for _ in range(2):
+            answer = gateway.call("HEAD", path, token=token)
+            assert (answer.status_code, answer.content) == (status, b"")
+
+    def test_streams_have_no_head(self, gateway):
+        streams = [
+            binding.template
+            for method in gateway.contract.methods
+            for binding in method.bindings
+            if binding.verb == "GET" and method.proto.server_streaming
+        ]
+        assert streams
+        for template in streams:
+            assert gateway.call("HEAD", template.text).status_code == 405, template.text
+        assert not gateway.upstream.calls
 
 
 class TestHeaders:

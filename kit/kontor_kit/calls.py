@@ -124,6 +124,10 @@ class Call:
         """Send a header ahead of the answer; `name` in lower case."""
         self.headers[name] = value
 
+    def set_http_status(self, status: int) -> None:
+        """Have the gateway answer with this status in place of the one that belongs to the gRPC code."""
+        self.set_header(HTTP_STATUS_HEADER, str(status))
+
 
 Behavior = Callable[[Any, Call], Any]
 """Serves a method: the request and the call to the response, or to an iterator of responses."""
@@ -295,7 +299,7 @@ class CallPath:
         if failure.error is None:
             logger.error("unforeseen error", exc_info=exception, extra=extra)
         elif failure.error.http_status is not None:
-            call.set_header(HTTP_STATUS_HEADER, str(failure.error.http_status))
+            call.set_http_status(failure.error.http_status)
         elif failure.code is grpc.StatusCode.UNAVAILABLE:
             cause = failure.error.__cause__ or exception
             logger.warning("unavailable", extra={**extra, "reason": f"{type(cause).__name__}: {cause}"})

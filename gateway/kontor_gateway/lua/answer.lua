@@ -44,8 +44,16 @@ local function complete_grpc_web(handle, headers)
   return headers
 end
 
+-- Of what a GET is answered, HEAD gets the headers.
+local function drop_body(handle)
+  local told = handle:streamInfo():dynamicMetadata():get("kontor")
+  if not told or not told.is_head then return end
+  for chunk in handle:bodyChunks() do chunk:setBytes("") end
+end
+
 function envoy_on_response(handle)
   local headers = complete_grpc_web(handle, handle:headers())
   set_status(headers)
   set_rate_limit(headers)
+  drop_body(handle)
 end

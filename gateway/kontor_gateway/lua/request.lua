@@ -137,6 +137,13 @@ local function set_retries(headers)
   headers:replace("x-envoy-retry-grpc-on", "cancelled,unavailable")
 end
 
+-- Asks as GET for what HEAD asks for. Not before here: the route, and with it who may come in, is settled.
+local function set_verb(handle, headers)
+  if headers:get(":method") ~= "HEAD" then return end
+  headers:replace(":method", "GET")
+  handle:streamInfo():dynamicMetadata():set("kontor", "is_head", true)
+end
+
 local function check_request(handle)
   local headers = handle:headers()
   set_trace(headers)
@@ -145,6 +152,7 @@ local function check_request(handle)
   if not method then return end
   local path, content_type, encoding = headers:get(":path"), headers:get("content-type"), headers:get("content-encoding")
   check_headers(headers)
+  set_verb(handle, headers)
   -- Waits for the body; what was taken from the handle before is not valid after.
   local buffer = handle:body()
   check_url(method, path)

@@ -13,7 +13,6 @@ from google.api import httpbody_pb2
 from kontor.marketing.v1 import campaign_recipient_pb2, subscription_pb2, suppression_pb2, unsubscribe_service_pb2
 from kontor_kit.calls import Behavior, Call
 from kontor_kit.db import Statement, Transaction
-from kontor_kit.errors import NotFound
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Scope
@@ -59,6 +58,10 @@ _FIND: Final = Statement(
 )
 
 
+class _UnknownLinkError(Exception):
+    """There is nothing behind a link."""
+
+
 class Unsubscribing(ResourceServicer):
     """Serves those who have a link. `say` stores a subscription, `suppress` a suppression; `campaigns` act by itself."""
 
@@ -73,20 +76,21 @@ class Unsubscribing(ResourceServicer):
 
     def handler(self, method: str) -> Behavior | None:
         """Return what serves a method: before the token is read nobody knows of which tenant the caller is."""
-        return {
+        found = {
             "ShowUnsubscribePage": self.show_page,
             "Unsubscribe": self.unsubscribe,
             "UnsubscribeFromAll": self.unsubscribe_from_all,
         }.get(method)
+        return _as_page(found) if found else None
 
-    def show_page(self, request: Any, call: Call) -> Any:
+    def show_page(self, request: Any, call: Call) -> bytes:
         """Return the page; change nothing."""
         link = _parse(request.token)
         with self.shared.database.read(link.tenant) as tx:
             _, display_name, state = _find(tx, link)
-        return _html(call, page.ask(display_name, request.token, left=state == rules.SAID_NO))
+        return page.ask(display_name, request.token, left=state == rules.SAID_NO)
 
-    def unsubscribe(self, request: Any, call: Call) -> Any:
+    def unsubscribe(self, request: Any, call: Call) -> bytes:
         """Opt the person out of the topic."""
         link = _parse(request.token)
         with self.shared.database.write(link.tenant) as tx:
@@ -105,9 +109,9 @@ class Unsubscribing(ResourceServicer):
                 said.evidence.message_id = locked.message.message_id
                 self._say(tx, call.trace, said)
             self._keep_time(tx, call, locked)
-        return _html(call, page.ask(display_name, request.token, left=True))
+        return page.ask(display_name, request.token, left=True)
 
-    def unsubscribe_from_all(self, request: Any, call: Call) -> Any:
+    def unsubscribe_from_all(self, request: Any, call: Call) -> bytes:
         """Let the person have no mail any more."""
         link = _parse(request.token)
         with self.shared.database.write(link.tenant) as tx:
@@ -125,7 +129,7 @@ class Unsubscribing(ResourceServicer):
                 ),
             )
             self._keep_time(tx, call, locked)
-        return _html(call, page.left_all())
+        return page.left_all()
 
     def _lock(self, tx: Transaction, call: Call, id: uuid.UUID) -> Locked:
         """Lock the recipient, so that two clicks at once are one after the other."""
@@ -146,7 +150,7 @@ def _find(tx: Transaction, link: rules.Link) -> tuple[uuid.UUID, str, int | None
     """Return the topic of the mail, what it is called, and the state of the person's subscription to it."""
     rows = tx.run(_FIND, {"tenant": tx.tenant_id, "recipient": link.recipient})
     if not rows or not rules.is_sealed(link, bytes(rows[0][0])):
-        raise _unknown()
+        raise _UnknownLinkError
     _, topic, display_name, state = rows[0]
     return topic, display_name, state
 
@@ -154,18 +158,24 @@ def _find(tx: Transaction, link: rules.Link) -> tuple[uuid.UUID, str, int | None
 def _parse(token: str) -> rules.Link:
     link = rules.parse(token)
     if link is None:
-        raise _unknown()
+        raise _UnknownLinkError
     return link
 
 
-def _unknown() -> NotFound:
-    return NotFound("there is nothing behind this link", reason="LINK_UNKNOWN")
+def _as_page(show: Callable[[Any, Call], bytes]) -> Behavior:
+    """Answer with the page that `show` returns: who comes by a link is a person, also where it leads nowhere."""
 
+    def answer(request: Any, call: Call) -> Any:
+        call.set_header("cache-control", "no-store")
+        call.set_header("referrer-policy", "no-referrer")
+        try:
+            data = show(request, call)
+        except _UnknownLinkError:
+            call.set_http_status(404)
+            data = page.unknown()
+        return httpbody_pb2.HttpBody(content_type="text/html; charset=utf-8", data=data)
 
-def _html(call: Call, data: bytes) -> Any:
-    call.set_header("cache-control", "no-store")
-    call.set_header("referrer-policy", "no-referrer")
-    return httpbody_pb2.HttpBody(content_type="text/html; charset=utf-8", data=data)
+    return answer
 
 
 def _address(call: Call) -> str:

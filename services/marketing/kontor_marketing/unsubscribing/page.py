@@ -26,6 +26,11 @@ def left_all() -> bytes:
     return _page("<p>You do not get any more mail that is not about a case of your own.</p>")
 
 
+def unknown() -> bytes:
+    """Return the page for a link that is none of ours, or not whole."""
+    return _page("<p>There is nothing behind this link. Is it complete? Mail programs break long ones sometimes.</p>")
+
+
 def _form(verb: str, token: str, label: str) -> str:
     return f'<form method="post" action="{_PATH}{verb}?token={quote(token)}"><button>{label}</button></form>'
 
