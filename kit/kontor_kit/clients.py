@@ -31,6 +31,7 @@ def connect(
 ) -> grpc.Channel:
     """Open a channel to `address` (`host:port`), in plain text where `tls` is None.
 
+    Where the address stands for several replicas (`dns:///name:port` of a headless service), they share the calls.
     Reads of `services` are repeated up to three times while the server is UNAVAILABLE. A call that brings no timeout
     gets `deadline` seconds; none gets more than is left of the call on whose behalf it is made.
     """
@@ -88,7 +89,7 @@ class Peers:
 
 
 def service_config(services: Iterable[ServiceDescriptor]) -> dict[str, Any]:
-    """Return the gRPC service config under which the reads of `services`, as the contract marks them, are repeated."""
+    """Return the gRPC service config: replicas take turns, and reads of `services`, as the contract says, are repeated."""
     reads = [
         {"service": spec.service, "method": spec.name}
         for service in services
@@ -102,7 +103,8 @@ def service_config(services: Iterable[ServiceDescriptor]) -> dict[str, Any]:
         "backoffMultiplier": 3,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
-    return {"methodConfig": [{"name": reads, "retryPolicy": retry}]} if reads else {}
+    repeated = {"methodConfig": [{"name": reads, "retryPolicy": retry}]} if reads else {}
+    return {"loadBalancingConfig": [{"round_robin": {}}]} | repeated
 
 
 class _Details(NamedTuple):

@@ -48,6 +48,11 @@ class Health:
         self._servicer.enter_graceful_shutdown()
         self._servicer.end_watches()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the server as a whole is said to be SERVING."""
+        return self._servicer.status("") == _SERVING
+
     def check(self) -> bool:
         """Run the checks now; return whether all is well."""
         failing = {name for name, check in self._checks.items() if not self._passes(name, check)}
@@ -84,6 +89,11 @@ class _Servicer(health.HealthServicer):
         with self._lock:
             if self._server_status.get(service) != status:
                 super().set(service, status)
+
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType | None:
+        """Return what is said of `service`; None where it is not known."""
+        with self._lock:
+            return self._server_status.get(service)
 
     def end_watches(self) -> None:
         """End the streams of those who watch: a server that drains would wait for them until its time is over."""

@@ -8,11 +8,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
-from wsgiref.simple_server import WSGIServer
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import grpc
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -118,11 +120,18 @@ class _Counts:
 
 
 class MetricsServer:
-    """Serves a registry at `/metrics` on `address` (`host:port`)."""
+    """Serves a registry at `/metrics` on `address` (`host:port`), and tells over HTTP how the process is.
 
-    def __init__(self, address: str, registry: CollectorRegistry) -> None:
+    `/livez` is 200 as long as the process answers at all, `/healthz` while `is_serving`, else 503: for who asks without
+    a certificate, which gRPC may want.
+    """
+
+    def __init__(
+        self, address: str, registry: CollectorRegistry, is_serving: Callable[[], bool] = lambda: True
+    ) -> None:
         self._address = address
-        self._registry = registry
+        self._metrics = make_wsgi_app(registry)
+        self._is_serving = is_serving
         self._running: tuple[WSGIServer, threading.Thread] | None = None
 
     @property
@@ -133,7 +142,10 @@ class MetricsServer:
     def start(self) -> None:
         """Begin to serve."""
         host, _, port = self._address.rpartition(":")
-        self._running = start_http_server(int(port), host.strip("[]"), self._registry)
+        server = make_server(host.strip("[]"), int(port), self._answer, ThreadingWSGIServer, _Silent)
+        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
+        self._running = server, thread
 
     def stop(self) -> None:
         """Stop serving."""
@@ -143,6 +155,18 @@ class MetricsServer:
             server.server_close()
             thread.join()
             self._running = None
+
+    def _answer(self, environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] not in ("/livez", "/healthz"):
+            return self._metrics(environ, start_response)
+        is_well = environ["PATH_INFO"] == "/livez" or self._is_serving()
+        start_response("200 OK" if is_well else "503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"well" if is_well else b"not serving"]
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Log nothing: it is asked every few seconds."""
 
 
 def _version(distribution: str) -> str:

@@ -56,8 +56,6 @@ class Server:
         self._drainers = drainers
         self._closers = closers
         self._parts = [*parts]
-        if settings.metrics_listen:
-            self._parts.append(MetricsServer(settings.metrics_listen, path.metrics.registry))
         pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="call")
         # The queue of the executor is the only place that knows how many calls wait.
         path.metrics.watch_threads(settings.threads, pool._work_queue.qsize)
@@ -68,6 +66,9 @@ class Server:
             self._grpc.add_registered_method_handlers(service, methods)  # type: ignore[attr-defined]  # not in the stubs
         self.health = Health(handlers, checks or {})
         self.health.register(self._grpc)
+        if settings.metrics_listen:
+            registry = path.metrics.registry
+            self._parts.append(MetricsServer(settings.metrics_listen, registry, lambda: self.health.is_serving))
         # Health stands first in what reflection lists, as is usual.
         reflection.enable_server_reflection([*handlers, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._grpc)
         self.port = 0

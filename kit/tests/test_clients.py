@@ -89,7 +89,24 @@ class TestRetries:
     def test_only_reads_of_the_contract_are_named(self):
         (config,) = service_config([SERVICE])["methodConfig"]
         assert [entry["method"] for entry in config["name"]] == ["GetEcho", "Greet"]
-        assert service_config([]) == {}
+        assert "methodConfig" not in service_config([])
+
+
+class TestReplicas:
+    def test_share_the_calls(self, signer):
+        servicers = [EchoServicer(), EchoServicer()]
+        for servicer in servicers:
+            servicer.behaviors["GetEcho"], servicer.calls = failing(0)
+        with (
+            serving(servicers[:1], signer.verifier()) as one,
+            serving(servicers[1:], signer.verifier()) as other,
+            connect(f"ipv4:127.0.0.1:{one.port},127.0.0.1:{other.port}", token=signer.token) as channel,
+        ):
+            stub = EchoStub(channel)
+            until = time.monotonic() + 10
+            while not all(servicer.calls for servicer in servicers) and time.monotonic() < until:
+                stub.GetEcho(Echo())
+        assert all(servicer.calls for servicer in servicers)
 
 
 class TestFailures:

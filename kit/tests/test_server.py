@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from kontor_kit.errors import NotFound
 from kontor_kit.metrics import Metrics, MetricsServer
 from kontor_kit.server import Server
 from kontor_kit.testing import Signer, serving, settings
+from kontor_kit.testing.programs import free_ports
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -102,6 +104,22 @@ class TestHealth:
         with serving([], signer.verifier(), checks={"database": lambda: False}) as server:
             stub = health_pb2_grpc.HealthStub(channel_to(server))
             assert stub.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
+
+    def test_is_told_over_http_too(self, signer):
+        state = {"up": True}
+        (port,) = free_ports(1)
+        path = CallPath("test.kontor", signer.verifier())
+        server = Server(
+            settings(metrics_listen=f"127.0.0.1:{port}"), path, [], checks={"database": lambda: state["up"]}
+        )
+        server.start()
+        try:
+            for state["up"], status in ((True, 200), (False, 503)):
+                server.health.check()
+                assert (asked(port, "/livez"), asked(port, "/healthz")) == (200, status)
+            assert asked(port, "/metrics") == 200
+        finally:
+            server.stop()
 
     def test_unknown_service(self, signer, channel_to):
         with serving([], signer.verifier()) as server, pytest.raises(grpc.RpcError) as caught:
@@ -246,6 +264,15 @@ class TestMetrics:
 
     def test_two_in_one_process_do_not_meet(self):
         assert Metrics().registry is not Metrics().registry
+
+
+def asked(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def value(path, name, **labels):
