@@ -115,6 +115,13 @@ class TestDefault:
         assert not anna("GetPipeline", name=first.name).default
         assert anna("CreateOpportunity", opportunity={"display_name": "D"}).pipeline == second.name
 
+    def test_is_the_one_that_comes_back(self, anna):
+        first = create(anna, default=True)
+        anna("DeletePipeline", name=first.name)
+        second = create(anna, default=True)
+        assert anna("UndeletePipeline", name=first.name).default
+        assert not anna("GetPipeline", name=second.name).default
+
     def test_two_who_need_it_at_once_get_the_same(self, anna):
         made = []
         threads = [

@@ -110,6 +110,14 @@ class TestWriting:
 
 
 class TestPrimary:
+    def test_one_that_comes_back_drives_it_again_unless_another_was_accepted(self, anna):
+        deal = opportunity(anna)
+        first = quote(anna, opportunity=deal.name, lines=[line(99)])
+        anna("DeleteQuote", name=first.name)
+        second = quote(anna, opportunity=deal.name, lines=[line(70)])
+        assert anna("UndeleteQuote", name=first.name).primary
+        assert not anna("GetQuote", name=second.name).primary
+
     def test_first_one_drives_the_opportunity(self, anna):
         deal = opportunity(anna, account="accounts/01900000-0000-7000-8000-000000000001")
         first = quote(anna, opportunity=deal.name, discount_percent={"value": "10"}, lines=[line(99), line("0.99")])

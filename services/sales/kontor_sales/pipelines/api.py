@@ -12,24 +12,19 @@ from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
-from kontor_kit.ids import parse_name
+from kontor_kit.ids import format_name, parse_name
+from kontor_kit.marks import Mark
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.principals import Scope
-from kontor_kit.records import principal_of
-from kontor_kit.store import Locked, Reach
+from kontor_kit.store import Locked
 from kontor_kit.tables import KEY_TEXT
 from kontor_sales.opportunities.table import opportunities
 from kontor_sales.pipelines import rules
-from kontor_sales.pipelines.table import PIPELINE, pipeline_stages, pipelines
+from kontor_sales.pipelines.table import PIPELINE, pipeline_stages
 
 _PIPELINE = sa.bindparam("pipeline", type_=sa.Uuid)
 _STAGES = sa.bindparam("stages", type_=ARRAY(KEY_TEXT))
 
-_DEFAULTS = Statement(
-    sa.select(pipelines.c.id).where(
-        pipelines.c.tenant_id == TENANT, pipelines.c.default, pipelines.c.delete_time.is_(None)
-    )
-)
+_DEFAULT = Mark(PIPELINE, "default")
 _ITS = (opportunities.c.tenant_id == TENANT, opportunities.c.pipeline == _PIPELINE)
 
 
@@ -79,8 +74,7 @@ class Pipelines(ResourceServicer):
             raise InvalidArgument(*violations)
         if before is not None:
             self._refuse_removal(tx, before, after)
-        if after.default and (before is None or not before.default):
-            self._make_way(tx, call, after)
+        _DEFAULT.take(self, tx, call, before, after)
 
     def new(self, tx: Transaction, call: Call, record: Any, *args: Any, **options: Any) -> Any:
         """Store a new pipeline with its stages."""
@@ -105,12 +99,12 @@ class Pipelines(ResourceServicer):
 
     def standard(self, tx: Transaction, call: Call) -> Any:
         """Return the default pipeline's name; the tenant gets one where it has none."""
-        found = tx.run(_DEFAULTS, {"tenant": tx.tenant_id})
+        found = _DEFAULT.holders(tx)
         if not found:
-            self.shared.requests.serialise(tx, "pipelines/default")
-            found = tx.run(_DEFAULTS, {"tenant": tx.tenant_id})
+            _DEFAULT.serialise(self, tx)
+            found = _DEFAULT.holders(tx)
         if found:
-            return f"{PIPELINE.collection}/{found[0][0]}"
+            return format_name(PIPELINE.collection, found[0])
         # Whoever may create an opportunity need not have the right to create pipelines: the service does it.
         own = self.own_call(tx, call.trace)
         return self.new(tx, own, pipeline_pb2.Pipeline(display_name="Standard", default=True)).name
@@ -128,17 +122,6 @@ class Pipelines(ResourceServicer):
                     reason="STAGE_IN_USE",
                     metadata={"stage": used[0][0]},
                 )
-
-    def _make_way(self, tx: Transaction, call: Call, default: Any) -> None:
-        """Take the mark from the other pipeline."""
-        self.shared.requests.serialise(tx, "pipelines/default")
-        ids = [row[0] for row in tx.run(_DEFAULTS, {"tenant": tx.tenant_id})]
-        for locked in self.store.lock(tx, Reach(principal_of(call), Scope.ALL), Scope.ALL, ids).values():
-            if locked.message.name != default.name:
-                after = pipeline_pb2.Pipeline()
-                after.CopyFrom(locked.message)
-                after.default = False
-                self.save(tx, call, locked, after, "updated")
 
     def _keep_stages(self, tx: Transaction, pipeline: Any) -> None:
         id: uuid.UUID = parse_name(pipeline.name, PIPELINE.pattern, "name")

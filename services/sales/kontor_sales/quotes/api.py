@@ -18,10 +18,11 @@ from kontor_kit.due import Due
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name, uuid7
+from kontor_kit.marks import Mark
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.records import Records, principal_of, tenant_of
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, Store
+from kontor_kit.store import Locked, Store, is_live
 from kontor_kit.tracing import Trace
 from kontor_sales.lines import rules as line_rules
 from kontor_sales.opportunities.table import OPPORTUNITY, opportunities
@@ -30,17 +31,10 @@ from kontor_sales.price_books import rules as price_rules
 from kontor_sales.price_books.table import PRICE_BOOK, check_products, find_standard_book, load_prices
 from kontor_sales.quotes import document, rules
 from kontor_sales.quotes.offers import Offers, make_link
-from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies, quotes
+from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies
 
 _OPPORTUNITY = sa.bindparam("opportunity", type_=sa.Uuid)
-_PRIMARY = Statement(
-    sa.select(quotes.c.id).where(
-        quotes.c.tenant_id == TENANT,
-        quotes.c.opportunity == _OPPORTUNITY,
-        quotes.c.primary,
-        quotes.c.delete_time.is_(None),
-    )
-)
+_PRIMARY = Mark(QUOTE, "primary", among="opportunity")
 _NUMBER = Statement(
     sa.text(
         "INSERT INTO quote_numbers (tenant_id, last) VALUES (:tenant, 1)"
@@ -90,6 +84,9 @@ class Quotes(ResourceServicer):
         """Bring what is written into form; refuse to change what is on its way."""
         if before is None:
             self._begin(tx, call, after)
+        elif not is_live(before):
+            self._take_over(tx, call, before, after)
+            return
         elif rules.says_the_same(before, after):
             return
         elif before.state != rules.DRAFT:
@@ -202,8 +199,8 @@ class Quotes(ResourceServicer):
             if quote.state in (rules.DECLINED, rules.EXPIRED, rules.SUPERSEDED):
                 _refuse(quote.state)
             if not quote.primary:
-                self._make_way(tx, call, quote)
-            quote.primary = True
+                quote.primary = True
+                self._take_over(tx, call, None, quote)
             return "made_primary"
 
         return self._change(request, call, tx, choose)
@@ -261,7 +258,7 @@ class Quotes(ResourceServicer):
         id = parse_name(name, self.RESOURCE.pattern, "name")
         quote = self.store.get_one(tx, self.reach(call), id, ("opportunity",))
         if quote is not None and quote.opportunity:
-            self.shared.requests.serialise(tx, f"quotes/{quote.opportunity}")
+            _PRIMARY.serialise(self, tx, quote)
 
     @staticmethod
     def _go(quote: Any, state: int) -> None:
@@ -278,23 +275,14 @@ class Quotes(ResourceServicer):
             return
         opportunity = self.referred(tx, call, self._opportunity_store, quote.opportunity, "opportunity")
         quote.account = quote.account or opportunity.account
-        self.shared.requests.serialise(tx, f"quotes/{quote.opportunity}")
-        quote.primary = quote.primary or not self._primary(tx, quote)
+        _PRIMARY.serialise(self, tx, quote)
+        quote.primary = quote.primary or not _PRIMARY.holders(tx, quote)
 
-    def _primary(self, tx: Transaction, quote: Any) -> list[Any]:
-        opportunity = parse_name(quote.opportunity, OPPORTUNITY.pattern, "opportunity")
-        return [row[0] for row in tx.run(_PRIMARY, {"tenant": tx.tenant_id, "opportunity": opportunity})]
-
-    def _make_way(self, tx: Transaction, call: Call, quote: Any) -> None:
+    def _take_over(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Take the mark from the quote that drove the opportunity."""
-        own = self.own_call(tx, call.trace)
-        for locked in self.store.lock(tx, self.reach(own), self.scope(own), self._primary(tx, quote)).values():
-            if locked.message.state == rules.ACCEPTED:
-                _refuse(rules.ACCEPTED)
-            other = type(locked.message)()
-            other.CopyFrom(locked.message)
-            other.primary = False
-            self.put(tx, call, locked, other, "updated")
+        drove = _PRIMARY.take(self, tx, call, before, after)
+        if any(quote.state == rules.ACCEPTED for quote in drove):
+            _refuse(rules.ACCEPTED)
 
     def _drive(self, tx: Transaction, call: Call, quote: Any) -> None:
         """Write what a primary quote offers into its opportunity."""

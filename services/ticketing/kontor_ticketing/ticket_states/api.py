@@ -11,6 +11,7 @@ from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.folding import fold
 from kontor_kit.ids import format_name, parse_name
+from kontor_kit.marks import Mark
 from kontor_kit.methods import ResourceServicer
 from kontor_ticketing.ticket_states import rules
 from kontor_ticketing.ticket_states.table import TICKET_STATE, ticket_states
@@ -25,14 +26,7 @@ _FIRST = Statement(
     .order_by(ticket_states.c.standard.desc(), ticket_states.c.order, ticket_states.c.id)
     .limit(1)
 )
-_MARKED = Statement(
-    sa.select(ticket_states.c.id).where(
-        _ITS,
-        _LIVE,
-        ticket_states.c.standard,
-        ticket_states.c.category == sa.bindparam("category", type_=sa.SmallInteger),
-    )
-)
+_STANDARD = Mark(TICKET_STATE, "standard", among="category")
 _KNOWN = Statement(sa.select(ticket_states.c.category, ticket_states.c.display_name_key).where(_ITS, _LIVE))
 # Deleted tickets too: they can come back.
 _USED = Statement(
@@ -55,8 +49,7 @@ class TicketStates(ResourceServicer):
             raise InvalidArgument(("display_name", "must not be blank"))
         if before is not None and before.category != after.category:
             self._refuse_if_used(tx, after.name, "cannot change its category")
-        if after.standard:
-            self._make_way(tx, call, after)
+        _STANDARD.take(self, tx, call, before, after)
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Delete a state that no ticket is in."""
@@ -85,18 +78,6 @@ class TicketStates(ResourceServicer):
                 free = rules.free_name(display_name, lambda text: fold(text) not in names)
                 fields: dict[str, Any] = {"display_name": free, "category": category, "order": 10 * category}
                 self.new(tx, own, ticket_state_pb2.TicketState(**fields, standard=True))
-
-    def _make_way(self, tx: Transaction, call: Call, state: Any) -> None:
-        """Take the mark from the other state of the category."""
-        self.shared.requests.serialise(tx, f"ticketStates/standard/{state.category}")
-        ids = [row[0] for row in tx.run(_MARKED, {"tenant": tx.tenant_id, "category": state.category})]
-        own = self.own_call(tx, call.trace)
-        for locked in self.store.lock(tx, self.reach(own), self.scope(own), ids).values():
-            if locked.message.name != state.name:
-                other = ticket_state_pb2.TicketState()
-                other.CopyFrom(locked.message)
-                other.standard = False
-                self.put(tx, call, locked, other, "updated")
 
     @staticmethod
     def _refuse_if_used(tx: Transaction, name: str, problem: str) -> None:

@@ -5,23 +5,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kontor.ticketing.v1 import working_calendar_pb2, working_calendar_service_pb2
+from kontor.ticketing.v1 import working_calendar_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.filter_sql import TENANT
+from kontor_kit.marks import Mark
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked
 from kontor_ticketing.sla_policies.table import sla_policies
 from kontor_ticketing.working_calendars import public_holidays, rules
-from kontor_ticketing.working_calendars.table import WORKING_CALENDAR, working_calendars
+from kontor_ticketing.working_calendars.table import WORKING_CALENDAR
 
-_DEFAULTS = Statement(
-    sa.select(working_calendars.c.id).where(
-        working_calendars.c.tenant_id == TENANT, working_calendars.c.default, working_calendars.c.delete_time.is_(None)
-    )
-)
+_DEFAULT = Mark(WORKING_CALENDAR, "default")
 _USED = Statement(
     sa.select(sla_policies.c.id)
     .where(
@@ -53,8 +50,7 @@ class WorkingCalendars(ResourceServicer):
             violations = public_holidays.check(after.country_code, after.subdivision)
         if violations:
             raise InvalidArgument(*violations)
-        if after.default:
-            self._make_way(tx, call, after)
+        _DEFAULT.take(self, tx, call, before, after)
 
     def put(self, tx: Transaction, call: Call, locked: Locked, after: Any, event: str) -> Any:
         """Store a changed calendar, and let policies follow."""
@@ -69,15 +65,3 @@ class WorkingCalendars(ResourceServicer):
         if tx.run(_USED, {"tenant": tx.tenant_id, "id": locked.id}):
             raise FailedPrecondition("service level policies count by this calendar", reason="WORKING_CALENDAR_IN_USE")
         return super().delete(request, call, tx)
-
-    def _make_way(self, tx: Transaction, call: Call, calendar: Any) -> None:
-        """Take the mark from the other calendar."""
-        self.shared.requests.serialise(tx, "workingCalendars/default")
-        ids = [row[0] for row in tx.run(_DEFAULTS, {"tenant": tx.tenant_id})]
-        own = self.own_call(tx, call.trace)
-        for locked in self.store.lock(tx, self.reach(own), self.scope(own), ids).values():
-            if locked.message.name != calendar.name:
-                other = working_calendar_pb2.WorkingCalendar()
-                other.CopyFrom(locked.message)
-                other.default = False
-                self.put(tx, call, locked, other, "updated")
