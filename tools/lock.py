@@ -3,8 +3,9 @@
 Usage: python -m tools.lock [--upgrade]      writes locks/*.txt
        python -m tools.lock --check          offline: fails where a lock is older than what it was made from
 
-`locks/dev.txt` holds everything that a developer or CI needs, `locks/bootstrap.txt` what installs it, and one lock
-for each distribution that becomes an image holds its run-time dependencies, at the versions of the first.
+`locks/dev.txt` holds everything that a developer or CI needs, `locks/bootstrap.txt` what installs it, `locks/build.txt`
+what builds our distributions and `locks/images.txt` what checks images; one lock for each distribution that becomes an
+image holds its run-time dependencies, at the versions of the first.
 The first line of a lock is a digest of the requirements that it was made from. No lock names an index.
 """
 
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 FOLDERS = ("kit", "protos", "services/*", "gateway", "dev")
 DEV = Path("locks/dev.txt")
+GROUPS = ("bootstrap", "build", "images")
 PIN = re.compile(r"^[A-Za-z0-9._-]+(\[[^]]+\])?==\S+( ; .+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
@@ -59,7 +61,7 @@ def locks(root: Path) -> list[Lock]:
     images = [path for path in projects if path.parts[0] in {"services", "gateway"}]
     return [
         Lock(DEV, tuple(projects), "dev"),
-        Lock(Path("locks/bootstrap.txt"), (), "bootstrap"),
+        *(Lock(Path("locks", f"{group}.txt"), (), group) for group in GROUPS),
         *(Lock(Path("locks", f"{path.parent.name}.txt"), _with_own(path, named, root)) for path in images),
     ]
 

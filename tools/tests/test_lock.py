@@ -11,7 +11,8 @@ PIN = "grpcio==1.85.1 ; python_version >= '3.11' \\\n    --hash=sha256:" + "0" *
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    (tmp_path / "pyproject.toml").write_text('[dependency-groups]\nbootstrap = ["uv"]\ndev = ["pytest"]\n')
+    groups = 'bootstrap = ["uv"]\nbuild = ["hatchling"]\nimages = ["cyclonedx-bom"]\ndev = ["pytest"]\n'
+    (tmp_path / "pyproject.toml").write_text(f"[dependency-groups]\n{groups}")
     for folder, dependencies in {"kit": '"grpcio"', "services/sales": '"kontor-kit", "rich"', "dev": '"httpx"'}.items():
         (tmp_path / folder).mkdir(parents=True)
         name = f"kontor-{Path(folder).name}"
@@ -29,8 +30,12 @@ def _write(root: Path, lock: Lock, text: str = PIN) -> None:
 class TestLocks:
     def test_image_lock_holds_the_own_distributions_it_needs(self, root):
         by_name = {lock.path.stem: lock for lock in locks(root)}
-        assert set(by_name) == {"dev", "bootstrap", "sales"}
+        assert set(by_name) == {"dev", "bootstrap", "build", "images", "sales"}
         assert by_name["sales"].requirements(root) == ["grpcio", "kontor-kit", "rich"]
+
+    def test_lock_of_a_group_holds_the_group(self, root):
+        by_name = {lock.path.stem: lock for lock in locks(root)}
+        assert by_name["build"].requirements(root) == ["hatchling"]
 
     def test_dev_lock_holds_everything(self, root):
         assert locks(root)[0].requirements(root) == ["grpcio", "httpx", "kontor-kit", "pytest", "rich"]
