@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 TENANT = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')::uuid"
 EXTENSIONS = ("pg_trgm", "btree_gin")
 LOCK_TIMEOUT = "5s"
-_MIGRATION_LOCK = 0x6B6F6E746F72
-"""`kontor`: whoever migrates holds this advisory lock, so that two runs come one after the other."""
+MIGRATION_LOCK = 0x6B6F6E746F72
+"""`kontor`: whoever migrates, or moves a tenant, holds this advisory lock, so that they come one after the other."""
 
 
 def migrate(settings: Settings, service: Any, revision: str = "head") -> None:
@@ -48,7 +48,7 @@ def configured(settings: Settings, service: Any) -> Iterator[Config]:
     config.set_main_option("version_locations", str(service.migrations))
     config.set_main_option("path_separator", "newline")
     with engine.connect() as connection, engine.connect() as guard:
-        guard.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))
+        guard.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
         config.attributes.update(

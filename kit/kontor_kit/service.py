@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kontor_kit.calls import CallPath, Servicer, Verifier
 from kontor_kit.changes.waking import Waker
@@ -52,6 +53,31 @@ def _nothing(_given: object) -> tuple[()]:
     return ()
 
 
+def _none(_given: object) -> None:
+    return None
+
+
+class Storage(Protocol):
+    """Keeps content outside of the database; raises Unavailable where it cannot be used now."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Store content."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return content; None where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a service keeps of its tenants outside of its database."""
+
+    table: Any
+    """The SQLAlchemy Table whose rows the contents belong to, one to each."""
+    key: Callable[[uuid.UUID, uuid.UUID], str]
+    """Says under which key the content of a row lies, by tenant and id."""
+    storage: Storage
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A subcommand of a service's own."""
@@ -93,6 +119,8 @@ class Service:
     """What work does for records when their time has come."""
     use: Callable[[Runtime], Any] = _nothing
     """Makes what handlers and operations find as `work.service`, and what is due is done with."""
+    contents: Callable[[Any], Contents | None] = _none
+    """Given the settings, says what is kept of tenants outside of the database; None where nothing is, or can be."""
     keys: Callable[[Runtime], KeySource] | None = None
     """Where the keys that sign tokens come from, where that is not KONTOR_JWKS_URL or _FILE."""
 

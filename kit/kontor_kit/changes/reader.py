@@ -53,6 +53,9 @@ class LogState(NamedTuple):
     incarnation: int
     dropped: int
     """Of the last change that is kept no longer, 0 where all are."""
+    restored: int
+    """Where the tenant was restored: positions from 0 to below it are of a past that is not this one's. 0 where it never
+    was."""
 
 
 class Entry(NamedTuple):
@@ -107,11 +110,17 @@ class ChangeLog:
         # Of the tenant, or of all: the role that asks sees no others. The oldest change that a tenant has says nothing
         # of what is gone, for the first one has others before it.
         dropped = sa.select(sa.func.max(seals.c.position)).scalar_subquery()
-        self._state = Statement(sa.select(state.c.position, state.c.incarnation, sa.func.coalesce(dropped, 0)))
+        # Of the one tenant that is asked for, also by a role that sees others.
+        restored = sa.select(heads.c.restore_position).where(heads.c.tenant_id == TENANT).scalar_subquery()
+        self._state = Statement(
+            sa.select(
+                state.c.position, state.c.incarnation, sa.func.coalesce(dropped, 0), sa.func.coalesce(restored, 0)
+            )
+        )
 
     def state(self, tx: Transaction) -> LogState:
         """Return where the log stands."""
-        return LogState(*tx.run(self._state)[0])
+        return LogState(*tx.run(self._state, {"tenant": tx.tenant_id})[0])
 
     def following(self, tx: Transaction, position: int, size: int) -> list[Entry]:
         """Return the next changes of the tenant after `position`, whoever may read them."""

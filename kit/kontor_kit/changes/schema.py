@@ -2,7 +2,7 @@
 
 change_log         the changes in order, partitioned by month; nobody changes a row but to redact it
 change_log_state   one row: the last position, and which history of the database this is
-change_log_heads   the last digest of each tenant's chain
+change_log_heads   the last digest of each tenant's chain, and where in the log the tenant was restored, if it was
 change_relay      one row: how far the log was told to the broker, with the transport `amqp`
 change_log_seals   what is left of a partition that was dropped: where its chains stood
 """
@@ -55,6 +55,7 @@ def change_log_tables(metadata: sa.MetaData) -> None:
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
         sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("digest", BYTEA, nullable=False),
+        sa.Column("restore_position", sa.BigInteger),
     )
     sa.Table(
         "change_log_seals",
@@ -110,6 +111,16 @@ def create_relay() -> None:
 def drop_relay() -> None:
     """Take back what `create_relay` did."""
     op.drop_table("change_relay")
+
+
+def add_restores() -> None:
+    """Add the column that says where in the log a tenant was restored."""
+    op.add_column("change_log_heads", sa.Column("restore_position", sa.BigInteger))
+
+
+def drop_restores() -> None:
+    """Take back what `add_restores` did."""
+    op.drop_column("change_log_heads", "restore_position")
 
 
 _TABLES = """

@@ -146,7 +146,7 @@ class ChangeServicer:
             incarnation, position = self._shared.page_tokens.open(request.position, arguments)
         except InvalidArgument:
             raise InvalidArgument(("position", "is not a position that this service gave to this tenant")) from None
-        if incarnation != state.incarnation or position > state.position:
+        if incarnation != state.incarnation or position > state.position or 0 <= position < state.restored:
             raise FailedPrecondition(
                 "the database was restored since; begin with START_SNAPSHOT", reason="POSITION_OF_ANOTHER_INCARNATION"
             )

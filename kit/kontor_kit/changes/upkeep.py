@@ -21,6 +21,8 @@ from kontor_kit.service import Command, Service
 from kontor_kit.tables import KEY_TEXT
 
 BATCH: Final = 1000
+_LOWEST: Final = -(2**63)
+"""What a restored tenant has of old lies below zero."""
 _COLUMNS: Final = (*FACTS, "before", "after", "salt", "content_digest", "digest")
 
 
@@ -68,7 +70,7 @@ class Upkeep:
             state.update().values(incarnation=state.c.incarnation + 1).returning(state.c.incarnation)
         )
 
-    def rows(self, tenant_id: uuid.UUID, after: int = 0) -> Iterator[dict[str, Any]]:
+    def rows(self, tenant_id: uuid.UUID, after: int = _LOWEST) -> Iterator[dict[str, Any]]:
         """Yield the tenant's changes in order."""
         while True:
             with self._database.read(None) as tx:

@@ -13,6 +13,7 @@ def upgrade():
     migrations.extensions()
     migrations.create_kit_tables()
     schema.create_change_log()
+    schema.add_restores()
     schema.create_relay()
 
 

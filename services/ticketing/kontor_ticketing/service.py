@@ -14,11 +14,13 @@ from kontor_kit.clients import Peers
 from kontor_kit.inbox.events import Handlers
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import OperationServicer
-from kontor_kit.service import Job, Runtime, Service
+from kontor_kit.service import Contents, Job, Runtime, Service
 from kontor_kit.shared import Shared
 from kontor_ticketing.articles.api import Articles
+from kontor_ticketing.attachments import rules as attachment_rules
 from kontor_ticketing.attachments.api import Attachments, remove_orphans
 from kontor_ticketing.attachments.storage import storage_of
+from kontor_ticketing.attachments.table import attachments
 from kontor_ticketing.priority_matrices.api import PriorityMatrices
 from kontor_ticketing.queues import events as queue_events
 from kontor_ticketing.queues.api import Queues
@@ -50,6 +52,7 @@ def service() -> Service:
         due=[ASSIGN_WAITING, TELL_DEADLINES],
         use=_records,
         jobs=_jobs,
+        contents=_contents,
     )
 
 
@@ -70,6 +73,11 @@ def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
     assert runtime.system is not None, "jobs are work's"
     storage = storage_of(runtime.settings)
     return [] if storage is None else [remove_orphans(storage).job(runtime.system)]
+
+
+def _contents(settings: TicketingSettings) -> Contents | None:
+    storage = storage_of(settings)
+    return None if storage is None else Contents(table=attachments, key=attachment_rules.key, storage=storage)
 
 
 def _shared(runtime: Runtime) -> Shared:

@@ -18,6 +18,7 @@ def upgrade():
     migrations.extensions()
     migrations.create_kit_tables()
     changes.create_change_log()
+    changes.add_restores()
     changes.create_relay()
     inbox.create_inbox()
     inbox.create_sources()

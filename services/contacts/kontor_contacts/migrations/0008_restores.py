@@ -1,0 +1,18 @@
+"""Say where in the log a tenant was restored."""
+
+from kontor_kit.changes import schema
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column."""
+    schema.add_restores()
+
+
+def downgrade() -> None:
+    """Drop it."""
+    schema.drop_restores()
