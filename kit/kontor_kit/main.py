@@ -27,6 +27,7 @@ from kontor_kit.operations import runner as operations
 from kontor_kit.operations import upkeep as operations_upkeep
 from kontor_kit.server import Server, stop_signal
 from kontor_kit.service import Command, Job, Runtime, Service, all_servicers, call_path
+from kontor_kit.tenants import upkeep as tenants
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def run(name: str, load_service: Callable[[], Service], argv: Sequence[str] | No
     """Run the subcommand that `argv` (the command line) names for the service `name`; return the exit code."""
     service = load_service()
     kept = dict(upkeep.commands(service)) if service.metadata is not None else {}
-    kept |= {**inbox_upkeep.commands(service), **operations_upkeep.commands(service)}
+    kept |= {**inbox_upkeep.commands(service), **operations_upkeep.commands(service), **tenants.commands(service)}
     commands = {**_standard(service), **kept, **service.commands}
     parser = _parser(name, service, commands)
     arguments = parser.parse_args(argv)
