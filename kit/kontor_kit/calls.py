@@ -25,7 +25,16 @@ from kontor_kit.errors import DeadlineExceeded, InvalidArgument, PermissionDenie
 from kontor_kit.metrics import Metrics
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.statuses import Failure, explain
-from kontor_kit.tracing import Trace, current_deadline, current_trace, start_span
+from kontor_kit.tracing import (
+    Attributes,
+    SpanKind,
+    Trace,
+    current_deadline,
+    current_trace,
+    record,
+    recording,
+    start_span,
+)
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("kontor_kit.access")
@@ -33,6 +42,16 @@ access = logging.getLogger("kontor_kit.access")
 PUBLIC: Final = "public"
 AUTHENTICATED: Final = "authenticated"
 HTTP_STATUS_HEADER: Final = "x-kontor-http-status"
+FAULTS: Final = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""What somebody has to mend; anything else is an answer."""
 # What is kept of the caller's time for the answer to travel, in seconds.
 _MARGIN: Final = 0.02
 _SLOW: Final = 1.0
@@ -192,7 +211,8 @@ class CallPath:
         return grpc.unary_unary_rpc_method_handler(self._unary(spec, behavior))
 
     def _unary(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        begin, end = self.metrics.begin, self.metrics.method(spec.service, spec.name)
+        begin, end = self.metrics.calls.begin, self.metrics.calls.of(spec.service, spec.name)
+        said = {"rpc.system": "grpc", "rpc.service": spec.service, "rpc.method": spec.name}
 
         def serve(data: bytes, context: grpc.ServicerContext) -> bytes:
             begin()
@@ -207,8 +227,10 @@ class CallPath:
                 _abort(call, context, failure)
             finally:
                 seconds = time.monotonic() - started
-                end(code, seconds)
+                end(code.name, seconds)
                 _log(call, code, seconds)
+                if recording.recorder is not None:
+                    _tell_span(call, code, seconds, said)
             if call.headers:
                 context.send_initial_metadata(tuple(call.headers.items()))
             return body
@@ -216,7 +238,7 @@ class CallPath:
         return serve
 
     def _stream(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]:
-        begin, end = self.metrics.begin, self.metrics.method(spec.service, spec.name)
+        begin, end = self.metrics.streams.begin, self.metrics.streams.of(spec.service, spec.name)
 
         def serve(data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             begin()
@@ -237,7 +259,7 @@ class CallPath:
                 _abort(call, context, failure)
             finally:
                 seconds = time.monotonic() - started
-                end(code, seconds)
+                end(code.name, seconds)
                 _log(call, code, seconds)
 
         return serve
@@ -251,6 +273,9 @@ class CallPath:
             deadline = now + left - _MARGIN
         else:
             deadline = math.inf if spec.is_streaming else now + self._default_deadline
+        if spec.is_streaming:
+            # One span for hours, with one below it for every look into the log, would tell nobody anything.
+            trace = trace.unrecorded()
         # Never reset: grpcio runs every call in a context (of contextvars) of its own.
         current_trace.set(trace)
         current_deadline.set(deadline)
@@ -328,3 +353,10 @@ def _log(call: Call, code: grpc.StatusCode, seconds: float) -> None:
         if call.principal is not None:
             fields |= {"tenant": str(call.principal.tenant_id), "subject": call.principal.subject}
         access.log(level, "slow call" if slow else "call", extra=fields)
+
+
+def _tell_span(call: Call, code: grpc.StatusCode, seconds: float, said: Attributes) -> None:
+    began = time.time_ns() - int(seconds * 1e9)
+    attributes = {**said, "rpc.grpc.status_code": code.value[0]}
+    failure = code.name if code in FAULTS else ""
+    record(call.trace, call.method.full_name[1:], SpanKind.SERVER, began, attributes, failure=failure)

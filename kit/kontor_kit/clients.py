@@ -6,19 +6,23 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from kontor_kit.calls import MethodSpec
+from kontor_kit.calls import FAULTS, MethodSpec
 from kontor_kit.config import Settings
 from kontor_kit.errors import Unavailable
+from kontor_kit.metrics import RPC_LABELS, Durations
 from kontor_kit.tls import ClientTls, Watched, channel_credentials
-from kontor_kit.tracing import current_deadline, current_trace
+from kontor_kit.tracing import SpanKind, Trace, current_deadline, current_trace, record, recorded_below
 
 Token = str | Callable[[], str]
 """A bearer token, or what gives one for each call."""
+
+OUTGOING: Final = Durations("kontor_client_seconds", "How long calls to other services took.", RPC_LABELS)
+"""All calls that this process makes, streams left out; whoever serves metrics registers it."""
 
 
 def connect(
@@ -128,21 +132,36 @@ class _Outgoing(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
         self._deadline = deadline
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """Make the call."""
-        return continuation(self._complete(client_call_details, self._deadline), request)
+        """Make the call, and count it; a span where spans are recorded."""
+        trace = recorded_below()
+        began, started = time.time_ns(), time.monotonic()
+        call = continuation(self._complete(client_call_details, self._deadline, trace), request)
+
+        def end(ended: Any) -> None:
+            _, service, method = client_call_details.method.split("/")
+            code = ended.code()
+            OUTGOING.of(service, method)(code.name, time.monotonic() - started)
+            if trace is not None:
+                said = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+                failure = code.name if code in FAULTS else ""
+                attributes = {**said, "rpc.grpc.status_code": code.value[0]}
+                record(trace, f"{service}/{method}", SpanKind.CLIENT, began, attributes, failure=failure)
+
+        call.add_done_callback(end)
+        return call
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Make the call; a stream may last as long as the caller wants."""
-        return continuation(self._complete(client_call_details, None), request)
+        return continuation(self._complete(client_call_details, None, None), request)
 
-    def _complete(self, details: Any, deadline: float | None) -> _CallDetails:
+    def _complete(self, details: Any, deadline: float | None, span: Trace | None) -> _CallDetails:
         metadata = list(details.metadata or ())
         given = {name for name, _ in metadata}
         if self._token is not None and "authorization" not in given:
             metadata.append(
                 ("authorization", f"Bearer {self._token if isinstance(self._token, str) else self._token()}")
             )
-        trace = current_trace.get()
+        trace = span or current_trace.get()
         if trace is not None and "traceparent" not in given:
             metadata.append(("traceparent", trace.traceparent))
             if trace.state:

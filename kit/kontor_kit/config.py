@@ -254,6 +254,9 @@ class Settings:
     max_request_bytes: int = setting(
         "KONTOR_MAX_REQUEST_BYTES", whole(1024, 1 << 30), "4194304", "the largest request taken"
     )
+    otlp_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", WEB, "", "where spans are sent by OTLP over gRPC; nothing is traced if empty"
+    )
     log_level: str = setting(
         "KONTOR_LOG_LEVEL", one_of("debug", "info", "warning", "error"), "info", "debug writes a line for every call"
     )

@@ -23,6 +23,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 
+from kontor_kit.tracing import Attributes, SpanKind, recorded_below, within
 from kontor_kit.wire import Connection, Sent
 from kontor_kit.wire import Row as Row  # what callers of this module get
 
@@ -92,6 +93,8 @@ class Statement:
         return Sent(self.sql, values, self.formats)
 
 
+_LONGEST_SQL = 4000
+"""So many characters of SQL a span says."""
 _BEGIN = Sent(b"BEGIN")
 _COMMIT = Sent(b"COMMIT")
 _SAVE = Sent(b"SAVEPOINT part")
@@ -166,7 +169,12 @@ class Transaction:
     def _send(self, statements: list[Sent]) -> list[list[Row]]:
         queue = self._queue
         self._queue = [] if self._writes else list(self._opening)
-        return self._connection.exchange([*queue, *statements])[len(queue) :]
+        sent = [*queue, *statements]
+        trace = recorded_below()
+        if trace is None:
+            return self._connection.exchange(sent)[len(queue) :]
+        with within(trace, *self._database.describe(sent)):
+            return self._connection.exchange(sent)[len(queue) :]
 
     def commit(self) -> None:
         """Send what is queued and commit. Called by `Database.write` only."""
@@ -272,6 +280,21 @@ class Database:
                 connection.close()
         self._pool.putconn(connection)
 
+    def state(self) -> Mapping[str, int]:
+        """Return what the pool says of itself, as psycopg_pool names it; for metrics."""
+        return self._pool.get_stats()
+
+    def describe(self, sent: Sequence[Sent]) -> tuple[str, SpanKind, Attributes]:
+        """Return what a span says of statements that are sent together: their SQL, which holds no value."""
+        words = [each.sql.split(maxsplit=1)[0].decode() for each in sent]
+        attributes: Attributes = {
+            "db.system.name": "postgresql",
+            "db.client.connection.pool.name": self._pool.name,
+            "db.query.text": b"; ".join(each.sql for each in sent).decode()[:_LONGEST_SQL],
+            "db.operation.batch.size": len(sent),
+        }
+        return ", ".join(words), SpanKind.CLIENT, attributes
+
     def is_reachable(self) -> bool:
         """Tell whether the database answers; for health checks."""
         try:
@@ -283,6 +306,34 @@ class Database:
 
 
 _PING = Statement(sa.select(sa.literal(1)))
+_COLUMNS = Statement(
+    sa.text(
+        "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE pg_table_is_visible(c.oid) AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
+    )
+)
+
+
+class SchemaCheck:
+    """Tells whether a database has the tables and columns of `metadata`; for health checks.
+
+    Whoever is started before the migrations were run must not be let in. Once they are seen, nobody asks again.
+    """
+
+    def __init__(self, database: Database, metadata: sa.MetaData) -> None:
+        self._database = database
+        self._needed = {(table.name, column.name) for table in metadata.tables.values() for column in table.c}
+
+    def __call__(self) -> bool:
+        """Look. Raises LookupError with what is missing, and what the database raises."""
+        if self._needed:
+            with self._database.read(None) as tx:
+                missing = sorted(self._needed - {(row[0], row[1]) for row in tx.run(_COLUMNS)})
+            if missing:
+                names = ", ".join(f"{table}.{column}" for table, column in missing[:5])
+                raise LookupError(f"migrations are missing: of {len(missing)} columns there is not {names}")
+            self._needed.clear()
+        return True
 
 
 def _configure(connection: Connection) -> None:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from kontor_kit.db import Database, Statement, Transaction
 from kontor_kit.errors import KontorError
 from kontor_kit.jobs import Periodic, Turn, every
-from kontor_kit.tracing import Trace, start_span
+from kontor_kit.tracing import Trace, start_span, within
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ Do = Callable[[Any, Transaction, Trace, uuid.UUID, dt.datetime], object]
 It locks the record and looks again: somebody may have been faster.
 """
 
+LATE_SECONDS: Final = 3600.0
 _BATCH: Final = 200
 _FIRST: Final = (uuid.UUID(int=0), uuid.UUID(int=0))
 
@@ -64,9 +65,10 @@ class Due:
             at = now()
             for tenant, id in self._found(turn.database, at):
                 turn.renew()
+                trace = start_span()
                 try:
-                    with database.write(tenant) as tx:
-                        self._do(service, tx, start_span(), id, at)
+                    with within(trace, f"due {self.name}"), database.write(tenant) as tx:
+                        self._do(service, tx, trace, id, at)
                 except (KontorError, psycopg.IntegrityError) as error:
                     # The rest is not kept waiting by it; it is tried again the next time.
                     logger.warning("a record waits", extra={"job": self.name, "id": str(id), "reason": str(error)})
@@ -74,12 +76,18 @@ class Due:
         work.__name__ = self.name
         return every(seconds=self._seconds)(work)
 
+    def is_late(self, database: Database, now: Callable[[], dt.datetime] = _now) -> bool:
+        """Tell whether something is due for more than LATE_SECONDS; what does not depend on the time is left out."""
+        values = {"now": now() - dt.timedelta(seconds=LATE_SECONDS), "tenant": _FIRST[0], "id": _FIRST[1], "size": 1}
+        with database.read(None) as tx:
+            return any(tx.run(statement, values) for statement in self._statements if "now" in statement.names)
+
     def _found(self, database: Database, now: dt.datetime) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
         for statement in self._statements:
             last = _FIRST
             while True:
                 with database.read(None) as tx:
-                    rows = tx.run(statement, {"now": now, "tenant": last[0], "id": last[1]})
+                    rows = tx.run(statement, {"now": now, "tenant": last[0], "id": last[1], "size": _BATCH})
                 yield from ((row[0], row[1]) for row in rows)
                 if len(rows) < _BATCH:
                     break
@@ -90,10 +98,11 @@ def _find(table: str, condition: str) -> Statement:
     return Statement(
         sa.text(
             f"SELECT tenant_id, id FROM {table} WHERE {condition}"  # noqa: S608  # constants
-            f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT {_BATCH}"
+            f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT :size"
         ).bindparams(
             *([sa.bindparam("now", type_=sa.DateTime(timezone=True))] if ":now" in condition else ()),
             sa.bindparam("tenant", type_=sa.Uuid),
             sa.bindparam("id", type_=sa.Uuid),
+            sa.bindparam("size", type_=sa.Integer),
         )
     )

@@ -21,10 +21,19 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Health:
     """The health of a server: the overall one (``""``) and that of each of its gRPC services.
 
-    `checks` are run every `interval` seconds by one thread; all are needed by every service.
+    `checks` are run every `interval` seconds by one thread; all are needed by every service. `tell` is told what became
+    of each.
     """
 
-    def __init__(self, services: Iterable[str], checks: Mapping[str, Check], interval: float = 5.0) -> None:
+    def __init__(
+        self,
+        services: Iterable[str],
+        checks: Mapping[str, Check],
+        interval: float = 5.0,
+        *,
+        tell: Callable[[str, bool], object] = lambda check, passes: None,
+    ) -> None:
+        self._tell = tell
         self._servicer = _Servicer()
         self._services = ("", *services)
         self._checks = dict(checks)
@@ -69,6 +78,7 @@ class Health:
             passed, error = False, f"{type(failure).__name__}: {failure}"
         if not passed and name not in self._failing:
             logger.warning("health check fails", extra={"check": name, "reason": error})
+        self._tell(name, passed)
         return passed
 
     def _poll(self) -> None:

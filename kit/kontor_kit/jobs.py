@@ -25,6 +25,7 @@ from typing import Final
 
 import psycopg
 import sqlalchemy as sa
+from prometheus_client import Counter
 from psycopg_pool import PoolTimeout
 
 from kontor_kit.db import Database, Statement, Transaction
@@ -33,6 +34,11 @@ logger = logging.getLogger(__name__)
 
 Job = Callable[[threading.Event], None]
 """Works until the event is set."""
+
+TURNS: Final = Counter(
+    "kontor_job_turns", "Turns of periodic jobs by what became of them.", ("task", "outcome"), registry=None
+)
+"""Those of this process; whoever serves metrics registers it."""
 
 LEASE_SECONDS: Final = 30.0
 _LONGEST_WAIT_SECONDS: Final = 5.0
@@ -127,6 +133,8 @@ class Periodic:
 
     def job(self, database: Database) -> tuple[str, Job]:
         """Return what `Service.jobs` takes; `database` works as the system role."""
+        for outcome in ("done", "failed", "lost"):
+            TURNS.labels(self.name, outcome)  # From nought on: what begins with one never rises.
 
         def run(stopping: threading.Event) -> None:
             while not stopping.is_set():
@@ -143,7 +151,7 @@ class Periodic:
         turn = take(database, self.name, self._lease_seconds)
         if turn is None:
             return False
-        began, pause = time.monotonic(), self._seconds
+        began, pause, outcome = time.monotonic(), self._seconds, "done"
         try:
             try:
                 self._function(turn)
@@ -151,12 +159,13 @@ class Periodic:
                 raise
             except Exception:
                 logger.exception("a job failed", extra={"job": self.name})
-                pause = min(pause, _AFTER_FAILURE_SECONDS)
+                pause, outcome = min(pause, _AFTER_FAILURE_SECONDS), "failed"
             turn.end(pause - (time.monotonic() - began))
         except LeaseLost:
             logger.warning("a job lost its lease", extra={"job": self.name})
-            return False
-        return True
+            outcome = "lost"
+        TURNS.labels(self.name, outcome).inc()
+        return outcome != "lost"
 
 
 def every(seconds: float, *, lease_seconds: float = LEASE_SECONDS) -> Callable[[Callable[[Turn], object]], Periodic]:

@@ -17,17 +17,20 @@ from kontor_kit.changes import upkeep
 from kontor_kit.changes.positions import ALL_TENANTS, seal
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.waking import Waker
+from kontor_kit.clients import OUTGOING
 from kontor_kit.config import ConfigurationError, Settings
-from kontor_kit.db import Database
+from kontor_kit.db import Database, SchemaCheck
+from kontor_kit.health import Check
 from kontor_kit.inbox import running
 from kontor_kit.inbox import upkeep as inbox_upkeep
 from kontor_kit.inbox.events import Handlers
-from kontor_kit.metrics import Metrics
+from kontor_kit.metrics import Metrics, version_of
 from kontor_kit.operations import runner as operations
 from kontor_kit.operations import upkeep as operations_upkeep
-from kontor_kit.server import Server, stop_signal
+from kontor_kit.server import Part, Server, stop_signal
 from kontor_kit.service import Command, Job, Runtime, Service, all_servicers, call_path
 from kontor_kit.tenants import upkeep as tenants
+from kontor_kit.watching import watch_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -114,15 +117,15 @@ def _needed(service: Service) -> Sequence[str]:
 
 def serve(service: Service, settings: Settings) -> int:
     """Answer calls until a signal."""
-    runtime = _runtime(settings)
+    runtime = _runtime(settings, "serve")
     if settings.system_database_url:
-        runtime = replace(runtime, system=_database(settings, settings.system_database_url))
+        runtime = _with_system(runtime)
     Server(
         settings,
         call_path(service, runtime),
         all_servicers(service, runtime),
-        checks={"database": runtime.database.is_reachable},
-        parts=[runtime.waker, *service.parts(runtime)],
+        checks={"database": runtime.database.is_reachable, **_schema_check(service, runtime.database)},
+        parts=[*_tracing(settings, "serve"), runtime.waker, *service.parts(runtime)],
         drainers=[runtime.waker.release],
         closers=[database.close for database in (runtime.database, runtime.system) if database is not None],
     ).run()
@@ -131,8 +134,9 @@ def serve(service: Service, settings: Settings) -> int:
 
 def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
-    system = _database(settings, settings.system_database_url)
-    runtime = replace(_runtime(settings), system=system)
+    runtime = _with_system(_runtime(settings, "work"))
+    system = runtime.system
+    assert system is not None, "it was given just now"
     entries = [
         *_housekeeping(service, runtime, system),
         *running.jobs(service, runtime),
@@ -142,14 +146,17 @@ def work(service: Service, settings: Settings) -> int:
     if service.due:
         given = service.use(runtime)
         entries += [each.periodic(runtime.database, given).job(system) for each in service.due]
+    if service.metadata is not None and "leases" in service.metadata.tables:
+        names = [name for name, _ in entries]
+        entries.append(watch_jobs(runtime.metrics.registry, system, names, service.due))
     wanted = stop_signal()
     jobs = Jobs(entries, on_failure=wanted.set, patience=settings.drain)
     server = Server(
         settings,
         call_path(service, runtime),
         [],
-        checks={"database": system.is_reachable, "jobs": jobs.are_running},
-        parts=[runtime.waker, jobs] if settings.transport == "amqp" else [jobs],
+        checks={"database": system.is_reachable, **_schema_check(service, system), "jobs": jobs.are_running},
+        parts=[*_tracing(settings, "work"), *([runtime.waker] if settings.transport == "amqp" else []), jobs],
         closers=[runtime.database.close, system.close],
     )
     server.start()
@@ -212,10 +219,33 @@ def migrate(service: Service, settings: Settings) -> int:
     return 0
 
 
-def _runtime(settings: Settings) -> Runtime:
+def _runtime(settings: Settings, role: str) -> Runtime:
     database = _database(settings, settings.database_url)
-    metrics = Metrics(f"kontor-{settings.service}")
+    metrics = Metrics(f"kontor-{settings.service}", role)
+    metrics.registry.register(OUTGOING)
+    metrics.watch_pool("app", database.state)
     return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(settings.database_url))
+
+
+def _with_system(runtime: Runtime) -> Runtime:
+    system = _database(runtime.settings, runtime.settings.system_database_url)
+    runtime.metrics.watch_pool("system", system.state)
+    return replace(runtime, system=system)
+
+
+def _tracing(settings: Settings, role: str) -> list[Part]:
+    """What sends spans, where it was said whereto."""
+    if not settings.otlp_endpoint:
+        return []
+    # It takes long to import, and memory.
+    from kontor_kit.spans import SpanSender  # noqa: PLC0415
+
+    version = version_of(f"kontor-{settings.service}")
+    return [SpanSender(settings.otlp_endpoint, settings.service, role, version)]
+
+
+def _schema_check(service: Service, database: Database) -> dict[str, Check]:
+    return {} if service.metadata is None else {"schema": SchemaCheck(database, service.metadata)}
 
 
 def _database(settings: Settings, url: str) -> Database:

@@ -64,7 +64,7 @@ class Server:
         for service, methods in handlers.items():
             self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
             self._grpc.add_registered_method_handlers(service, methods)  # type: ignore[attr-defined]  # not in the stubs
-        self.health = Health(handlers, checks or {})
+        self.health = Health(handlers, checks or {}, tell=path.metrics.tell_health)
         self.health.register(self._grpc)
         if settings.metrics_listen:
             registry = path.metrics.registry

@@ -216,6 +216,15 @@ class TestHandling:
         assert registry.get_sample_value("kontor_inbox_dead") == 1
         assert registry.get_sample_value("kontor_inbox_oldest_seconds") == pytest.approx(3600, abs=30)
 
+    def test_silence_of_a_source_is_measured_and_ends_with_a_sign_of_life(self, inbox):
+        sources = Inbox(metadata, inbox.system, plain_handlers()).sources
+        assert sources.silence() == {}
+        inbox.receive(source="elsewhere", position="1")
+        inbox.run("UPDATE inbox_sources SET update_time = now() - interval '1 hour'")
+        assert sources.silence() == {"elsewhere": pytest.approx(3600, abs=30)}
+        inbox.receive(source="elsewhere", position="2")
+        assert sources.silence()["elsewhere"] < 30
+
     def test_what_is_done_is_forgotten_after_a_while_and_what_is_dead_is_not(self, inbox):
         inbox.receive(*(event(f"things/{number}") for number in range(3)))
         drain(inbox.worker())
@@ -424,7 +433,13 @@ class TestWork:
 
     def test_follows_each_service_that_is_wanted_and_handles_what_comes(self, inbox, jobs):
         found = jobs(peers={"elsewhere": "127.0.0.1:1", "other": "127.0.0.1:1"}, issuer="http://127.0.0.1:1")
-        assert list(found) == ["follow-elsewhere", "follow-other", "handle-events-1", "handle-events-2"]
+        assert list(found) == [
+            "follow-elsewhere",
+            "follow-other",
+            "watch-sources",
+            "handle-events-1",
+            "handle-events-2",
+        ]
         inbox.receive(event())
         stopping = threading.Event()
         # Nobody answers at these addresses: to wait for them must neither fail nor keep anybody from stopping.

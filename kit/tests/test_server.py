@@ -229,12 +229,14 @@ class TestMetrics:
                 stub.UpdateEcho(Echo(), metadata=bearer(signer.token()))
             stream = stub.WatchEchoes(Echo(), metadata=bearer(signer.token()))
             assert len(list(stream)) == 2
-            assert wait_for(lambda: value(path, "kontor_rpc_in_flight") == 0)
+            assert wait_for(lambda: value(path, "kontor_rpc_streams") == 0)
 
-            def count(method, code):
-                return value(path, "kontor_rpc_seconds_count", service=SERVICE.full_name, method=method, code=code)
+            def count(method, code, what="rpc"):
+                labels = {"rpc_service": SERVICE.full_name, "method": method, "code": code}
+                return value(path, f"kontor_{what}_seconds_count", **labels)
 
-            assert (count("GetEcho", "OK"), count("UpdateEcho", "NOT_FOUND"), count("WatchEchoes", "OK")) == (2, 1, 1)
+            assert (count("GetEcho", "OK"), count("UpdateEcho", "NOT_FOUND")) == (2, 1)
+            assert count("WatchEchoes", "OK", "rpc_stream") == 1
             assert value(path, "kontor_threads") == 3
             assert value(path, "kontor_rpc_waiting") == 0
 
@@ -247,9 +249,9 @@ class TestMetrics:
         with serving([EchoServicer(WatchEchoes=endless)], signer.verifier(), path=path) as server:
             stream = EchoStub(channel_to(server)).WatchEchoes(Echo(), metadata=bearer(signer.token()))
             next(stream)
-            assert value(path, "kontor_rpc_in_flight") == 1
+            assert (value(path, "kontor_rpc_streams"), value(path, "kontor_rpc_in_flight")) == (1, 0)
             stream.cancel()
-            assert wait_for(lambda: value(path, "kontor_rpc_in_flight") == 0)
+            assert wait_for(lambda: value(path, "kontor_rpc_streams") == 0)
 
     def test_served_over_http(self):
         server = MetricsServer("127.0.0.1:0", Metrics().registry)

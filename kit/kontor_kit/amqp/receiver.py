@@ -29,7 +29,6 @@ from nameko.extensions import DependencyProvider
 from nameko.messaging import Consumer, QueueConsumer
 from nameko.runners import ServiceRunner
 from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
-from prometheus_client.process_collector import ProcessCollector
 from psycopg_pool import PoolTimeout
 
 from kontor_kit import logs
@@ -42,6 +41,7 @@ from kontor_kit.inbox.events import Handlers
 from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.inbox.schema import inbox_tables
 from kontor_kit.inbox.sources import routing_keys
+from kontor_kit.metrics import describe_process
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +58,14 @@ _AWAY: Final = (psycopg.Error, PoolTimeout)
 class Measures:
     """What is measured of a receiver."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        describe_process(self.registry, f"kontor-{service}", "receive")
         self.received = Counter(
             "kontor_amqp_received", "Messages by what became of them.", ("outcome",), registry=self.registry
         )
+        for outcome in ("stored", "rejected"):
+            self.received.labels(outcome)  # From nought on: what begins with one never rises.
         self.connected = Gauge("kontor_amqp_connected", "1 while messages can come.", registry=self.registry)
         self.connected.set(0)
 
@@ -297,7 +299,7 @@ def run(service: str, wanted: str) -> int:
         sys.stderr.write(f"receive: {error}\n")
         return 2
     logs.configure(service, settings.log_level, settings.log_format)
-    measures = Measures()
+    measures = Measures(service)
     store = Store(settings, Handlers.declared(json.loads(wanted)))
     store.database.open()
     runner = ServiceRunner(

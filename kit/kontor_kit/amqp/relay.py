@@ -148,7 +148,7 @@ class Relay:
             version=version,
             time=change_time,
             data=bytes(after or b""),
-            traceparent=traceparent(trace_id, event_id),
+            traceparent=traceparent(trace_id, name, version, event_type),
             subject=subject,
         )
         token = self._seal((state.now_incarnation, position))

@@ -6,11 +6,17 @@ is worked out when the row moves into the change log, not while somebody waits.
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
+from kontor_kit.tracing import SpanKind, change_span, record, recording
+
+_MESSAGING: Final = {"messaging.system": "kontor", "messaging.operation.type": "create"}
 
 
 class Changes:
@@ -29,6 +35,9 @@ class Changes:
     ) -> None:
         """Queue the change of a record, whose row the transaction has locked or is about to insert."""
         principal = call.principal
+        if recording.recorder is not None:
+            told = call.trace.below(change_span(after.name, version, event_type))  # type: ignore[attr-defined]
+            record(told, f"create {event_type}", SpanKind.PRODUCER, time.time_ns(), _MESSAGING)
         tx.defer(
             self._insert,
             {

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from kontor_kit.tracing import change_span
+
 M = TypeVar("M", bound=Message)
 
 SNAPSHOT = "snapshot"
@@ -49,9 +51,9 @@ class Event:
         return empty
 
 
-def traceparent(trace_id: str | None, event_id: uuid.UUID) -> str:
+def traceparent(trace_id: str | None, resource_name: str, version: int, event_type: str) -> str:
     """Return the `traceparent` under which an event continues the trace of the request that caused it."""
-    return f"00-{trace_id}-{event_id.hex[-16:]}-01" if trace_id else ""
+    return f"00-{trace_id}-{change_span(resource_name, version, event_type)}-01" if trace_id else ""
 
 
 Handle = Callable[[Event, Any], bool | None]

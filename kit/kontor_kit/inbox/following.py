@@ -253,7 +253,7 @@ def _change(response: stream_pb2.SubscribeResponse) -> Event:
         version=change.version,
         time=change.change_time.ToDatetime(dt.UTC),
         data=change.data.value,
-        traceparent=traceparent(change.trace_id, uuid.UUID(change.id)),
+        traceparent=traceparent(change.trace_id, change.resource_name, change.version, change.type),
         subject=change.subject,
     )
 

@@ -24,7 +24,7 @@ from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.events import Event, Handler, Handlers
 from kontor_kit.inbox.schema import DEAD, DISCARDED, DONE, EVENT_COLUMNS, WAITING, is_in
 from kontor_kit.tables import KEY_TEXT
-from kontor_kit.tracing import Trace, start_span, within
+from kontor_kit.tracing import Attributes, SpanKind, Trace, start_span, within
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Worker:
         self._database = database
         self._service = service
         self._first_pause = first_pause
-        self._measures = _Measures(registry or CollectorRegistry())
+        self._measures = _Measures(registry or CollectorRegistry(), handlers)
         self._sql = _Sql(metadata.tables["inbox"])
 
     def run(self, stopping: threading.Event) -> None:
@@ -126,7 +126,8 @@ class Worker:
                 if handler is None:
                     raise LookupError(f"nothing in this version handles it: {name}")
                 event = _event(rows[0])
-                with within(start_span(event.traceparent)) as trace:
+                trace = start_span(event.traceparent, is_decided=False)
+                with within(trace, f"process {event.type}", SpanKind.CONSUMER, _said(event, name)):
                     again = handler.handle(event, Work(tx, trace, self._service))
                 if not again:
                     tx.defer(self._sql.done, key)
@@ -223,11 +224,24 @@ def _is_due(inbox: sa.Table, row: sa.FromClause) -> sa.ColumnElement[bool]:
 class _Measures:
     """What is measured of an inbox."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, handlers: Handlers) -> None:
         labels = ("handler", "outcome")
         self.handled = Counter("kontor_inbox_handled", "Events by what became of them.", labels, registry=registry)
+        for handler in handlers:
+            for outcome in ("done", "again", "failed", "dead"):
+                self.handled.labels(handler.name, outcome)  # From nought on: what begins with one never rises.
         self.dead = Gauge("kontor_inbox_dead", "Events that were given up.", registry=registry)
         self.age = Gauge("kontor_inbox_oldest_seconds", "Age of the oldest event not handled.", registry=registry)
+
+
+def _said(event: Event, handler: str) -> Attributes:
+    """What the span of a handled event says."""
+    return {
+        "messaging.system": "kontor",
+        "messaging.operation.type": "process",
+        "messaging.message.id": str(event.id),
+        "messaging.consumer.group.name": handler,
+    }
 
 
 def _is_away(error: Exception) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Final
+
+from prometheus_client import Gauge
 
 from kontor_kit.clients import Peers
 from kontor_kit.config import ConfigurationError
@@ -12,7 +15,9 @@ from kontor_kit.credentials import ClientToken
 from kontor_kit.inbox.following import Follower
 from kontor_kit.inbox.handling import Worker
 from kontor_kit.inbox.receiving import Inbox
+from kontor_kit.inbox.sources import Sources
 from kontor_kit.service import Job, Runtime, Service
+from kontor_kit.watching import looking
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +45,10 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
         follower = Follower(source, inbox, handlers, peers.connect)
         # What the broker brings is all but what came before the queue was there; the stream has it.
         yield f"follow-{source}", follower.fill if settings.transport == "amqp" else follower.run
+    silent = Gauge(
+        "kontor_source_silent_seconds", "For how long nothing came.", ("source",), registry=runtime.metrics.registry
+    )
+    yield "watch-sources", looking(partial(_tell_silence, inbox.sources, sources, silent))
     worker = Worker(
         service.metadata,
         handlers,
@@ -50,3 +59,9 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
     )
     for number in range(_WORKERS):
         yield f"handle-events-{number + 1}", worker.run
+
+
+def _tell_silence(sources: Sources, followed: Collection[str], silent: Gauge) -> None:
+    for source, seconds in sources.silence().items():
+        if source in followed:
+            silent.labels(source).set(seconds)

@@ -67,6 +67,12 @@ class Sources:
         """Note how far the change stream has told everything, snapshot included."""
         tx.defer(self._sql.move, {**self._key(source), "position": position, "covered": self._texts(source)})
 
+    def silence(self) -> dict[str, float]:
+        """Return for how long nothing came of each source that is followed, in seconds, signs of life included."""
+        with self._database.read(None) as tx:
+            found = tx.run_all([(self._sql.silence, self._key(source)) for source in self._pairs])
+        return {source: rows[0][0] for source, rows in zip(self._pairs, found, strict=True) if rows}
+
     def want(self, tx: Transaction) -> None:
         """Have all sources followed from their positions up to now: something may have been missed."""
         for source in self._pairs:
@@ -115,6 +121,8 @@ class _Sql:
             .where(columns.source == source)
             .order_by(columns.update_time.desc())
         )
+        silence = sa.cast(sa.extract("epoch", sa.func.clock_timestamp() - columns.update_time), sa.Double)
+        self.silence = Statement(sa.select(silence).where(columns.source == source, columns.wishes == wishes))
         given = {name: sa.bindparam(name, type_=columns[name].type) for name in ("position", "covered")}
         add = insert(table).values(source=source, wishes=wishes, wanted=0, filled=0, **given)
         self.add = Statement(add.on_conflict_do_nothing())

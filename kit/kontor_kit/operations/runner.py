@@ -43,7 +43,8 @@ from kontor_kit.operations.work import (
     status_of,
 )
 from kontor_kit.service import Runtime, Service
-from kontor_kit.tracing import start_span, within
+from kontor_kit.tracing import SpanKind, start_span, within
+from kontor_kit.watching import looking
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,6 @@ NEEDED: Final = ("database_url", "page_token_key")
 """The settings that `work` needs more where there are operations."""
 _IDLE_SECONDS: Final = 0.2
 _PURGE_SECONDS: Final = 3600.0
-_COUNT_SECONDS: Final = 10.0
 _WORKERS: Final = 2
 
 _CLAIM: Final = Statement(
@@ -83,6 +83,12 @@ _PUT_OFF: Final = Statement(
     )
 )
 _STUCK: Final = Statement(sa.text("SELECT count(*) FROM operations WHERE state = 5"))
+_WAITING: Final = Statement(
+    sa.text(
+        "SELECT coalesce(greatest(extract(epoch FROM clock_timestamp() - min(due_time)), 0), 0)::float8 FROM operations"
+        " WHERE state = 1"
+    )
+)
 _PURGE: Final = Statement(
     sa.text("DELETE FROM operations WHERE end_time < now() - make_interval(days => :days)").bindparams(days=KEPT_DAYS)
 )
@@ -135,7 +141,7 @@ class Runner:
         for row in rows:
             kind = self._kinds[row[0]]
             work = self._work(kind, row, stopping or threading.Event())
-            with within(work.trace):
+            with within(work.trace, f"operation {kind.name}", SpanKind.CONSUMER, {"kontor.operation": str(work.id)}):
                 try:
                     self._run(kind, work)
                 except LeaseLost:
@@ -256,16 +262,14 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
     for number in range(_WORKERS):
         yield f"operations-{number + 1}", runner.run
     yield purge_operations.job(runtime.system)
-    stuck = Gauge("kontor_operations_stuck", "Operations that cannot go on.", registry=runtime.metrics.registry)
-    yield "count-operations", partial(_count, runtime.system, stuck)
+    registry = runtime.metrics.registry
+    stuck = Gauge("kontor_operations_stuck", "Operations that cannot go on.", registry=registry)
+    oldest = Gauge("kontor_operations_oldest_seconds", "How long one is due that nobody works on.", registry=registry)
+    yield "count-operations", looking(partial(_count, runtime.system, stuck, oldest))
 
 
-def _count(system: Database, stuck: Gauge, stopping: threading.Event) -> None:
-    while not stopping.is_set():
-        try:
-            with system.read(None) as tx:
-                [(number,)] = tx.run(_STUCK)
-            stuck.set(number)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            logger.warning("operations cannot be counted", extra={"reason": str(error)})
-        stopping.wait(_COUNT_SECONDS)
+def _count(system: Database, stuck: Gauge, oldest: Gauge) -> None:
+    with system.read(None) as tx:
+        [(number,)], [(seconds,)] = tx.run_all([(_STUCK, {}), (_WAITING, {})])
+    stuck.set(number)
+    oldest.set(seconds)

@@ -1,0 +1,186 @@
+"""One request is one trace: through the service it is for, one that is asked, and one that hears of it afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import pytest
+
+from kit.tests.echo import Echo, EchoServicer, EchoStub
+from kontor_contacts import service as contacts_service
+from kontor_kit.changes.sequencer import Sequencer
+from kontor_kit.clients import connect
+from kontor_kit.db import Database
+from kontor_kit.errors import NotFound
+from kontor_kit.inbox.following import Follower
+from kontor_kit.inbox.handling import Worker
+from kontor_kit.inbox.receiving import Inbox
+from kontor_kit.principals import PLATFORM_TENANT
+from kontor_kit.spans import SpanSender
+from kontor_kit.testing import serving
+from kontor_kit.tracing import recording, start_span, within
+from kontor_partners import service as partners_service
+from kontor_sales import service as sales_service
+from tests.observability.collector import Collector
+
+ROBOT = "serviceAccounts/0198a000-0000-7000-8000-0000000000bb"
+CREATED = "kontor.sales.v1.opportunity.created"
+HANDLER = "kontor_partners.known_deals.events.know_deal"
+
+
+@pytest.fixture
+def collector():
+    made = Collector()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sender(collector):
+    made = SpanSender(collector.endpoint, "sales", "serve", "1.0")
+    made.start()
+    yield made
+    if recording.recorder is not None:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def contacts(serve, peer):
+    return serve(contacts_service.service(), peers={"identity": peer.address})
+
+
+@pytest.fixture(scope="module")
+def sales(serve, contacts, peer):
+    return serve(sales_service.service(), peers={"contacts": contacts.address, "identity": peer.address})
+
+
+@pytest.fixture
+def partners(serve, sales, peer):
+    """Follows sales and handles what it hears: `partners()` does so until there is nothing more."""
+    made = serve(partners_service.service(), peers={"sales": sales.address, "identity": peer.address})
+    system, source = (Database(each.database.url("system"), pool_size=3) for each in (made, sales))
+    system.open()
+    source.open()
+    handlers, sequencer = made.service.handlers, Sequencer(sales.service.metadata, source)
+    inbox = Inbox(made.service.metadata, system, handlers)
+
+    def token():
+        permissions = ("sales.changes.read:all", "sales.changes.follow:all")
+        return sales.signer.token(*permissions, tenant=str(PLATFORM_TENANT), sub=ROBOT)
+
+    follower = Follower("sales", inbox, handlers, lambda _: connect(sales.address, token=token))
+    worker = Worker(
+        made.service.metadata,
+        handlers,
+        system=system,
+        database=made.runtime.database,
+        service=made.service.use(made.runtime),
+    )
+    stopping = threading.Event()
+    thread = threading.Thread(target=follower.run, args=(stopping,))
+    thread.start()
+    until = time.monotonic() + 20
+    while not inbox.sources.state("sales").position:
+        assert time.monotonic() < until, "sales is not followed"
+        time.sleep(0.02)
+
+    def work():
+        while sequencer.advance():
+            pass
+        until = time.monotonic() + 20
+        while not worker.work_once():
+            assert time.monotonic() < until, "nothing was heard of"
+            time.sleep(0.02)
+        while worker.work_once():
+            pass
+
+    yield work
+    stopping.set()
+    thread.join(5)
+    system.close()
+    source.close()
+
+
+def create_opportunity(sales, contacts, **metadata):
+    anna = sales.caller()
+    account = contacts.caller(tenant=anna.tenant, user=anna.user)(
+        "CreateAccount", account={"display_name": "Institut du Radium"}
+    )
+    fields = {"display_name": "Centrifuge for Marie Curie", "account": account.name}
+    anna("CreateOpportunity", opportunity=fields, metadata=metadata)
+    return anna
+
+
+def test_request_is_one_trace_over_calls_database_and_events(collector, sender, contacts, sales, partners):
+    ours = start_span()
+    anna = create_opportunity(sales, contacts, traceparent=ours.traceparent)
+    partners()
+    sender.stop()
+    tree = collector.of(ours.trace_id)
+    served = tree.one(ours.span_id, "SERVER", "kontor.sales.v1.OpportunityService/CreateOpportunity")
+    assert served.attributes["rpc.grpc.status_code"] == 0
+    assert served.service == "kontor-sales"
+
+    asked = tree.one(served.id, "CLIENT", "kontor.contacts.v1.AccountService/GetAccount")
+    answered = tree.one(asked.id, "SERVER", "kontor.contacts.v1.AccountService/GetAccount")
+    (looked_up,) = tree.below(answered.id, "CLIENT")
+    assert looked_up.attributes["db.system.name"] == "postgresql"
+    assert "FROM accounts" in looked_up.attributes["db.query.text"]
+
+    assert any("INSERT INTO change_pending" in span.attributes.get("db.query.text", "")
+               for span in tree.below(served.id, "CLIENT"))  # fmt: skip
+    told = tree.one(served.id, "PRODUCER", f"create {CREATED}")
+    handled = [span for span in tree.below(told.id, "CONSUMER") if span.name == f"process {CREATED}"]
+    assert HANDLER in {span.attributes["messaging.consumer.group.name"] for span in handled}
+    assert all(tree.below(span.id, "CLIENT") for span in handled)
+
+    known = {ours.span_id, *(span.id for span in tree.spans)}
+    assert {span.parent for span in tree.spans} <= known, "a span is part of one that nobody sent"
+    for personal in (anna.user, "Curie", "Radium", anna.token):
+        assert personal.encode() not in collector.received
+
+
+def test_failure_is_told_and_refusal_is_none(collector, sender, signer):
+    def refuse(request, call):
+        raise NotFound("no")
+
+    def break_down(request, call):
+        raise RuntimeError("unforeseen")
+
+    ours, token = start_span(), signer.token()
+    with (
+        serving([EchoServicer(GetEcho=refuse, UpdateEcho=break_down)], signer.verifier()) as server,
+        connect(f"127.0.0.1:{server.port}", token=token) as channel,
+        within(ours),
+    ):
+        for call in (EchoStub(channel).GetEcho, EchoStub(channel).UpdateEcho):
+            with pytest.raises(grpc.RpcError):
+                call(Echo())
+    sender.stop()
+    spans = {(span.kind, span.name.rpartition("/")[2]): span for span in collector.of(ours.trace_id).spans}
+    assert {key: span.failed for key, span in spans.items()} == {
+        ("CLIENT", "GetEcho"): False,
+        ("SERVER", "GetEcho"): False,
+        ("CLIENT", "UpdateEcho"): True,
+        ("SERVER", "UpdateEcho"): True,
+    }
+    assert b"unforeseen" not in collector.received
+
+
+def test_what_the_caller_does_not_record_is_not_recorded(collector, sender, sales):
+    ours = start_span().unrecorded()
+    sales.caller()("ListOpportunities", metadata={"traceparent": ours.traceparent})
+    sender.stop()
+    assert collector.of(ours.trace_id).spans == []
+
+
+def test_sdk_is_not_imported_where_nothing_is_traced():
+    script = (
+        "import sys, kontor_kit.main, kontor_kit.amqp.starting;"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
