@@ -3,14 +3,12 @@
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from kontor.identity.v1 import role_pb2, user_pb2
-from kontor_identity.grants import to_messages
+from kontor.identity.v1 import user_pb2
 from kontor_identity.roles.rules import ADMIN, standard_roles
-from kontor_identity.standard_roles import note
+from kontor_identity.standard_roles import add
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
-from kontor_kit.ids import parse_name
 from kontor_kit.principals import Scope
 from kontor_kit.records import Records
 
@@ -33,7 +31,7 @@ class Founding:
 
     def settle(self, tx: Transaction, call: Call, administrator: Any | None) -> None:
         """Create the standard roles, and the administrator where there is to be one."""
-        names = {role.display_name: self._add_role(tx, call, role) for role in standard_roles(self._known)}
+        names = {role.display_name: add(tx, call, self._roles, role) for role in standard_roles(self._known)}
         if administrator is not None:
             with at("administrator"):
                 self.add_user(
@@ -53,11 +51,3 @@ class Founding:
         if password:
             self._passwords.give_password(tx, made, password, "password")
         return made
-
-    def _add_role(self, tx: Transaction, call: Call, role: Any) -> str:
-        message = role_pb2.Role(
-            display_name=role.display_name, description=role.description, grants=to_messages(role.grants)
-        )
-        name: str = self._roles.new(tx, call, message, scope=Scope.ALL).name
-        note(tx, parse_name(name, "roles/{role}", "name"), role.display_name)
-        return name

@@ -72,16 +72,48 @@ def test_one_that_has_another_name_by_now_is_still_the_same(platform, refresh):
 
 
 def test_one_of_their_own_with_such_a_name_is_not_one(platform, refresh):
-    platform.run("DELETE FROM standard_roles WHERE name = 'Reader'")
-    platform.run("UPDATE roles SET display_name = 'Old' WHERE display_name = 'Reader'")
+    forget(platform, "Reader")
     platform.run(
         "INSERT INTO roles (tenant_id, id, version, create_time, update_time, display_name, display_name_key)"
-        " VALUES (%s, %s, 1, now(), now(), 'Reader', 'reader of their own')",
+        " VALUES (%s, %s, 1, now(), now(), 'Reader', 'reader')",
         platform.tenant_id,
         uuid.uuid4(),
     )
     refresh()
     assert grants(platform, "Reader") == {}
+    platform.run("UPDATE roles SET display_name = 'Ours', display_name_key = 'ours' WHERE display_name = 'Reader'")
+    assert refresh() == 0, "what was theirs is not made up for later"
+
+
+class TestNewRole:
+    """A standard role that a version brings which the tenants are older than."""
+
+    def test_is_created_in_tenants_that_are_there(self, platform, refresh):
+        before = grants(platform, "Reader")
+        forget(platform, "Reader")
+        assert refresh(set()) == 1
+        assert grants(platform, "Reader") == before
+        assert refresh(set()) == 0
+        assert refresh() == 6, "it follows as the others do"
+        assert "brewery.beers.read" in grants(platform, "Reader")
+
+    def test_does_not_come_back_when_it_was_deleted(self, platform, refresh):
+        platform.run("UPDATE roles SET delete_time = now() WHERE display_name = 'Reader'")
+        refresh()
+        assert platform.run("SELECT count(*) FROM roles WHERE display_name = 'Reader' AND delete_time IS NULL") == [
+            (0,)
+        ]
+
+    def test_does_not_come_beside_one_that_was_changed(self, platform, refresh, identity_of):
+        identity_of(platform)("Reader", [{"permission": "contacts.accounts.read", "scope": 3}])
+        platform.run("UPDATE roles SET display_name = 'Ours', display_name_key = 'ours' WHERE display_name = 'Reader'")
+        assert refresh(set()) == 0
+
+
+def forget(platform, name):
+    """Let the tenant be older than a standard role."""
+    platform.run("DELETE FROM standard_roles WHERE name = %s AND tenant_id = %s", name, platform.tenant_id)
+    platform.run("DELETE FROM roles WHERE display_name = %s AND tenant_id = %s", name, platform.tenant_id)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ standard = sa.Table(
     "standard_roles",
     metadata,
     sa.Column("tenant_id", sa.Uuid, primary_key=True),
-    sa.Column("role", sa.Uuid, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Uuid),
 )
-"""Which roles are the standard role of a name: those that a tenant started with and that nobody changed since."""
+"""Which standard roles a tenant was given, and which of its roles they are; no role where somebody changed it since."""
