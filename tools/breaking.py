@@ -19,12 +19,16 @@ DESCRIPTORS = Path("protos/gen/kontor/descriptors.binpb")
 
 def baseline() -> str | None:
     """Return the commit to compare with: the newest release tag, else the parent of what lies in the work tree."""
-    tag = _git("describe", "--tags", "--abbrev=0", "--match=v[0-9]*")
-    if tag:
+    if tag := newest_release():
         return tag
     # A changed work tree is the commit to come: its parent is HEAD.
     changed = _git("status", "--porcelain", "--", "protos")
     return _git("rev-parse", "--verify", "--quiet", "HEAD" if changed else "HEAD^")
+
+
+def newest_release() -> str | None:
+    """Return the tag of the newest release before what lies in the work tree; None while there is none."""
+    return _git("describe", "--tags", "--abbrev=0", "--match=v[0-9]*")
 
 
 def build_older(commit: str, folder: Path) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,31 @@ def configured(settings: Settings, service: Any) -> Iterator[Config]:
     """Yield Alembic's configuration with a connection as the owner, locked against other migrations."""
     url = sa.make_url(settings.owner_database_url).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
-    config.set_main_option("version_locations", str(service.migrations))
-    config.set_main_option("path_separator", "newline")
+    config = _config(settings, service)
     with engine.connect() as connection, engine.connect() as guard:
         guard.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
-        config.attributes.update(
-            connection=connection,
-            metadata=service.metadata,
-            app_role=settings.app_role,
-            system_role=settings.system_role,
-        )
+        config.attributes["connection"] = connection
         yield config
     engine.dispose()
+
+
+def statements(settings: Settings, service: Any, revisions: str) -> str:
+    """Return the SQL of `revisions` (`0001:0002`), without a database."""
+    config = _config(settings, service)
+    config.output_buffer = StringIO()
+    command.upgrade(config, revisions, sql=True)
+    return config.output_buffer.getvalue()
+
+
+def _config(settings: Settings, service: Any) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(service.migrations))
+    config.set_main_option("path_separator", "newline")
+    config.attributes.update(metadata=service.metadata, app_role=settings.app_role, system_role=settings.system_role)
+    return config
 
 
 def app_role() -> str:

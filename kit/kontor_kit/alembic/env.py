@@ -2,9 +2,11 @@
 
 from alembic import context
 
-connection = context.config.attributes["connection"]
+# Without a connection, the statements are written down and not run.
+connection = context.config.attributes.get("connection")
 context.configure(
     connection=connection,
+    dialect_name=None if connection else "postgresql",
     target_metadata=context.config.attributes["metadata"],
     transaction_per_migration=True,
     compare_type=True,

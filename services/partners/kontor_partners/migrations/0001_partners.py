@@ -12,6 +12,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# squawk-ignore ban-drop-table: it was made a few statements before
+
 
 def upgrade() -> None:
     """Create them."""
