@@ -93,6 +93,7 @@ def _render(options: argparse.Namespace) -> None:
             max_request_bytes=options.max_request_bytes,
             trusted_hops=options.trusted_hops,
             access_log=options.access_log,
+            metrics=options.metrics,
         ),
     )
     options.out.write_text(json.dumps(config))
@@ -139,6 +140,8 @@ def _add_render_options(command: argparse.ArgumentParser) -> None:
         help="where identity serves /oauth2 and /.well-known")  # fmt: skip
     add("--listen", type=_address, default=("127.0.0.1", 8080), metavar="HOST:PORT", help="default 127.0.0.1:8080")
     add("--admin", type=_address, default=_ADMIN, metavar="HOST:PORT", help=_ADMIN_HELP)
+    add("--metrics", type=_address, metavar="HOST:PORT",
+        help="where /stats/prometheus and /ready are served to others; off by default")  # fmt: skip
     add("--audience", default="kontor", help="the audience of tokens (%(default)s)")
     add("--limit-tenant", type=_limit, default=limits.tenant, metavar="REQUESTS/SECONDS", help="default 1000/1")
     add("--limit-client", type=_limit, default=limits.client, metavar="REQUESTS/SECONDS", help="default 200/1")

@@ -19,6 +19,9 @@ Address = tuple[str, int]
 Json = dict[str, Any]
 
 _MAX_CONNECTIONS = 10_000
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_ADMIN = "administration"
 
 
 def render(  # noqa: PLR0913 - what differs between installations is told apart by name
@@ -48,7 +51,8 @@ def render(  # noqa: PLR0913 - what differs between installations is told apart 
             contract,
             issuer=issuer,
             audience=audience,
-            jwks_url=f"http://{identity_http[0][0]}:{identity_http[0][1]}/.well-known/jwks.json",
+            jwks_url=f"{'https' if options.upstream_tls else 'http'}://{identity_http[0][0]}:{identity_http[0][1]}"
+            "/.well-known/jwks.json",
             rate_limits=rate_limits,
             options=options,
         ),
@@ -61,12 +65,16 @@ def render(  # noqa: PLR0913 - what differs between installations is told apart 
         },
     }
     clusters = [_grpc_cluster(name, addresses, options) for name, addresses in sorted(upstreams.items())]
+    listeners = [_listener(listen, manager, tls, options)]
+    if options.metrics:
+        listeners.append(_metrics_listener(options.metrics))
+        clusters.append(_cluster(_ADMIN, [admin], {"explicit_http_config": {"http_protocol_options": {}}}))
     return {
         "node": {"id": "gateway", "cluster": "kontor"},
         "admin": {"address": _socket(admin)},
         "static_resources": {
-            "listeners": [_listener(listen, manager, tls, options)],
-            "clusters": [*clusters, _http_cluster(IDENTITY, identity_http)],
+            "listeners": listeners,
+            "clusters": [*clusters, _http_cluster(IDENTITY, identity_http, options)],
         },
         "overload_manager": _overload(),
     }
@@ -88,10 +96,31 @@ def _listener(listen: Address, manager: Json, tls: Tls | None, options: Options)
     return {"name": "gateway", "address": _socket(listen), "filter_chains": [chain]}
 
 
+def _metrics_listener(address: Address) -> Json:
+    """Who may ask for metrics may not administer: two paths of the administration, to be read only."""
+    routes = [
+        {"match": {"path": path, "headers": [_only_get()]}, "route": {"cluster": _ADMIN}}
+        for path in ("/stats/prometheus", "/ready")
+    ]
+    manager = {
+        "@type": f"type.googleapis.com/{_MANAGER}",
+        "stat_prefix": "metrics",
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"type.googleapis.com/{_ROUTER}"}}
+        ],
+        "route_config": {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": routes}]},
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": "metrics", "address": _socket(address), "filter_chains": [chain]}
+
+
+def _only_get() -> Json:
+    return {"name": ":method", "string_match": {"exact": "GET"}}
+
+
 def _connection_manager(options: Options) -> Json:
-    kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     return {
-        "@type": f"type.googleapis.com/{kind}",
+        "@type": f"type.googleapis.com/{_MANAGER}",
         "stat_prefix": "gateway",
         "codec_type": "AUTO",
         "use_remote_address": True,
@@ -179,8 +208,12 @@ def _grpc_cluster(name: str, addresses: list[Address], options: Options) -> Json
     return cluster
 
 
-def _http_cluster(name: str, addresses: list[Address]) -> Json:
-    return _cluster(name, addresses, {"explicit_http_config": {"http_protocol_options": {}}})
+def _http_cluster(name: str, addresses: list[Address], options: Options) -> Json:
+    cluster = _cluster(name, addresses, {"explicit_http_config": {"http_protocol_options": {}}})
+    if options.upstream_tls:
+        # It is the same process as the gRPC service of identity, with the same certificate.
+        cluster["transport_socket"] = upstream_socket(options.upstream_tls, options.secrets, "identity")
+    return cluster
 
 
 def _cluster(name: str, addresses: list[Address], protocol: Json) -> Json:

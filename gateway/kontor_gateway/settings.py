@@ -67,3 +67,5 @@ class Options:
     """How many proxies in front of the gateway are trusted to tell the caller's address."""
     access_log: str = "/dev/stdout"
     """The file of the access log, "" for none."""
+    metrics: tuple[str, int] | None = None
+    """Where `/stats/prometheus` and `/ready` are served to others, and nothing else of Envoy's administration."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -39,7 +41,13 @@ def signing_key() -> jwk.ECKey:
 
 @pytest.fixture(scope="session")
 def identity(signing_key: jwk.ECKey) -> Iterator[tuple[str, int]]:
-    """The plain HTTP side of identity: the key set, and an echo of the path."""
+    with serving_keys(signing_key) as address:
+        yield address
+
+
+@contextmanager
+def serving_keys(signing_key: jwk.ECKey, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
+    """The plain HTTP side of identity: the key set, and an echo of the path; in TLS with `context`."""
     keys = json.dumps({"keys": [signing_key.as_dict(private=False)]}).encode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,6 +63,8 @@ def identity(signing_key: jwk.ECKey) -> Iterator[tuple[str, int]]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield "127.0.0.1", server.server_port

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from gateway.tests.conftest import serving_keys
 from gateway.tests.fakes import Gateway
 from kit.tests.certificates import Authority
 from kontor_gateway.settings import Options, Tls, UpstreamTls
@@ -58,14 +59,32 @@ def test_callers_without_a_certificate_are_refused_when_one_is_wanted(start, aut
         stranger.get(gateway.url + "/healthz")
 
 
-def test_services_are_spoken_to_in_tls_and_must_be_who_they_are(start, authority, tmp_path):
+def https(authority, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue(name))
+    return context
+
+
+def test_services_are_spoken_to_in_tls_and_must_be_who_they_are(start, authority, signing_key, tmp_path):
     certificate, key = authority.issue("contacts")
     pairs = [(key.read_bytes(), certificate.read_bytes())]
     credentials = grpc.ssl_server_credentials(pairs, authority.path.read_bytes(), require_client_auth=True)
     certificate, key = authority.issue("gateway")
     upstream_tls = UpstreamTls(authority.path, certificate, key)
     options = Options(access_log="", secrets=tmp_path, upstream_tls=upstream_tls)
-    gateway = start(options=options, credentials=credentials)
-    assert gateway.call("GET", "/v1/accounts").status_code == 200
+    with serving_keys(signing_key, https(authority, "identity")) as identity:
+        gateway = start(options=options, credentials=credentials, identity_http=[identity])
+        assert gateway.call("GET", "/v1/accounts").status_code == 200
+        assert gateway.call("GET", "/oauth2/authorize").status_code == 400
     # The same server, but its certificate does not say identity.
     assert gateway.call("GET", "/v1/users").status_code == 503
+
+
+def test_who_does_not_show_to_be_identity_signs_nothing(start, authority, signing_key, tmp_path):
+    certificate, key = authority.issue("contacts")
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    options = Options(access_log="", secrets=tmp_path, upstream_tls=UpstreamTls(authority.path))
+    with serving_keys(signing_key, https(authority, "contacts")) as identity:
+        gateway = start(options=options, credentials=credentials, identity_http=[identity])
+        refused = gateway.call("GET", "/v1/accounts")
+        assert (refused.status_code, gateway.upstream.calls) == (503, [])
