@@ -1,5 +1,7 @@
 """Services of the platform as callers: each has a service account, which may follow the others and act for people."""
 
+import hashlib
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +25,12 @@ from kontor_kit.records import Records
 ROLE = "Platform service"
 
 
+def client_id(service: str) -> uuid.UUID:
+    """Return the client id that a service gets where it can: it can be configured before it is registered."""
+    digest = hashlib.sha256(f"kontor service {service}".encode()).hexdigest()
+    return uuid.UUID(f"00000000-0000-7{digest[:3]}-8{digest[3:6]}-{digest[6:18]}")
+
+
 class Secrets(Protocol):
     """Stores secrets of service accounts."""
 
@@ -42,6 +50,13 @@ def _find(table: sa.Table) -> Statement:
 
 _FIND_ROLE = _find(roles)
 _FIND_ACCOUNT = _find(service_accounts)
+_IS_TAKEN = Statement(
+    sa.select(service_accounts.c.id).where(
+        service_accounts.c.tenant_id == sa.bindparam("tenant", type_=sa.Uuid),
+        service_accounts.c.id == sa.bindparam("id", type_=sa.Uuid),
+    )
+)
+"""Also by an account that was deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +80,9 @@ class Registration:
                 name = format_name("serviceAccounts", rows[0][0])
             else:
                 account = service_account_pb2.ServiceAccount(display_name=display_name, roles=[role])
-                name = self.accounts.new(tx, call, account, scope=Scope.ALL).name
+                wanted = client_id(service)
+                taken = tx.run(_IS_TAKEN, {"tenant": PLATFORM_TENANT, "id": wanted})
+                name = self.accounts.new(tx, call, account, scope=Scope.ALL, id=None if taken else wanted).name
             self.secrets.settle(tx, call, name, secret)
         return name.partition("/")[2]
 

@@ -3,14 +3,17 @@
 import base64
 
 import pytest
+import sqlalchemy as sa
 
 from kontor_identity.permissions import known_permissions, service_permissions
-from kontor_identity.registration import Registration
+from kontor_identity.registration import Registration, client_id
 from kontor_identity.roles.api import Roles
 from kontor_identity.secrets.api import Secrets
 from kontor_identity.secrets.rules import new_secret
 from kontor_identity.service_accounts.api import ServiceAccounts
+from kontor_identity.service_accounts.table import service_accounts
 from kontor_identity.tables import metadata
+from kontor_kit.db import Statement
 from kontor_kit.errors import InvalidArgument
 from kontor_kit.pages import PageTokens
 from kontor_kit.principals import PLATFORM_TENANT, Scope
@@ -53,6 +56,20 @@ def test_a_registered_service_gets_a_token_to_follow_all_services_and_act_for_pe
     wanted = {f"{service}.changes.{verb}" for service in services for verb in ("follow", "read")}
     assert wanted <= set(principal.permissions) == set(service_permissions(known_permissions()))
     assert set(principal.permissions.values()) == {Scope.ALL}
+
+
+def test_its_client_id_is_known_before(registration):
+    assert registration.register("sales", new_secret()) == str(client_id("sales"))
+    # This is what the charts make of the name.
+    assert str(client_id("contacts")) == "00000000-0000-7054-8aa0-e3a699b3ce59"
+
+
+def test_another_account_gets_another_id_when_the_one_before_was_deleted(registration):
+    registration.register("ticketing", new_secret())
+    of_ticketing = service_accounts.c.id == client_id("ticketing")
+    with registration.database.write(PLATFORM_TENANT) as tx:
+        tx.run(Statement(service_accounts.update().where(of_ticketing).values(delete_time=sa.func.now())))
+    assert registration.register("ticketing", new_secret()) != str(client_id("ticketing"))
 
 
 def test_to_register_again_changes_nothing(platform, registration):
