@@ -227,6 +227,9 @@ def create_search(table: str, *, owned: bool = True, reach: str = "") -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION search_{table}(text, uuid, uuid[], integer) TO {app_role()}")
 
 
+# Twenty rows are asked for as a rule. PostgreSQL would rather read all records than look up the thousand that it expects
+# of any function.
+#
 # Each word becomes a condition of its own: an index serves `a AND b`, it does not serve `LIKE ALL`. A word of one or two
 # letters has no trigram inside of a word, only at its beginning. Likeness costs 20 us a record: where thousands have the
 # words as parts, those are looked at that have them as words.
@@ -239,6 +242,7 @@ def create_search(table: str, *, owned: bool = True, reach: str = "") -> None:
 _SEARCH = """
 CREATE FUNCTION search_{table}(query text, owner_id uuid, team_ids uuid[], size integer)
 RETURNS TABLE (id uuid, score double precision)
+ROWS 20
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = public, pg_temp
 SET pg_trgm.word_similarity_threshold = 1

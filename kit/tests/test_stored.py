@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -19,6 +21,7 @@ from kontor_kit import migrations
 from kontor_kit.ids import uuid7
 from kontor_kit.mapping import Codec
 from kontor_kit.terms import Term, terms
+from kontor_kit.tracing import start_span
 
 WORDS = st.sampled_from(["a", "A", "ä", "b", "x y", "x  y", "a" * 50])
 CHANGE = st.fixed_dictionaries(
@@ -89,6 +92,37 @@ class TestBeside:
         assert rows("UPDATE widgets SET sightings = sightings + 2 WHERE id = %s RETURNING sightings", id) == [(2,)]
         anna("UpdateWidget", widget={"name": name, "display_name": "b"})
         assert rows("SELECT sightings FROM widgets WHERE id = %s", id) == [(2,)]
+
+
+class TestNew:
+    """What a service stores itself."""
+
+    @pytest.fixture
+    def store(self, server, anna):
+        """Store a widget as the service does, under an id."""
+        [records] = server.service.servicers(server.runtime)
+
+        def run(id):
+            with server.runtime.database.write(anna.tenant) as tx:
+                own = records.own_call(tx, start_span())
+                return records.new(tx, own, Widget(name=f"widgets/{uuid7()}", display_name="Wheel"), id=id)
+
+        return run
+
+    def test_gets_the_id_that_was_given_out_before(self, anna, store, rows):
+        id = uuid7()
+        made = store(id)
+        assert made.name == f"widgets/{id}"
+        assert anna("GetWidget", name=made.name) == made
+        assert rows("SELECT event_type FROM change_pending WHERE resource_name = %s", made.name) == [
+            ("kontor.test.v1.widget.created",)
+        ]
+
+    def test_an_id_is_one_records(self, anna, store):
+        made = store(uuid7())
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            store(uuid.UUID(made.name.rpartition("/")[2]))
+        assert anna("ListWidgets", filter='display_name = "Wheel"').widgets == [made]
 
 
 class TestChanges:

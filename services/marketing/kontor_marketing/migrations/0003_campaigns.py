@@ -45,7 +45,6 @@ def _templates() -> None:
     migrations.create_unique("templates", "display_name_key")
     migrations.create_indexes("templates", *TIMES)
     migrations.create_search("templates", owned=False)
-    _expect_few("templates")
     op.create_table(
         "template_revisions",
         sa.Column("tenant_id", sa.Uuid, primary_key=True),
@@ -91,7 +90,6 @@ def _campaigns() -> None:
     _index("campaigns_scheduled", "campaigns", "schedule_time", "id", where="state = 2 AND delete_time IS NULL")
     _index("campaigns_sending", "campaigns", "id", where="state = 4 AND delete_time IS NULL")
     migrations.create_search("campaigns")
-    _expect_few("campaigns")
     # Jobs find what is due over all tenants; they change nothing.
     migrations.let_system_look("campaigns")
 
@@ -123,11 +121,6 @@ def _recipients() -> None:
     op.create_index("campaign_recipients_campaign_state_decision", "campaign_recipients", counted)
     due = "state IN (1, 2) AND delete_time IS NULL"
     _index("campaign_recipients_due", "campaign_recipients", "campaign", "due_time", "id", where=due)
-
-
-def _expect_few(table: str) -> None:
-    # As many as a page has. PostgreSQL would rather read all than look up the thousand it expects a function to find.
-    op.execute(f"ALTER FUNCTION search_{table}(text, uuid, uuid[], integer) ROWS 20")
 
 
 def _index(name: str, table: str, *columns: str, where: str) -> None:

@@ -98,8 +98,6 @@ def _articles() -> None:
     # Whoever sees only a part of the articles finds the best of that part.
     seen = "($1 IS NULL OR (r.state <> 1 AND ($2 IS NOT NULL OR (r.state = 2 AND r.visibility = 2))))"
     migrations.create_search("articles", reach=seen)
-    # Articles are small, and PostgreSQL would rather read all than look up the thousand it expects a function to find.
-    op.execute("ALTER FUNCTION search_articles(text, uuid, uuid[], integer) ROWS 100")
     columns = ("title_key", "state", "visibility", "category", "language_code", "publish_time", "helpful_count", *TIMES)
     migrations.create_indexes("articles", *columns)
     op.create_table(
