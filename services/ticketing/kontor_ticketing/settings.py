@@ -25,7 +25,11 @@ class TicketingSettings(Settings):
     )
     storage_region: str = setting("KONTOR_TICKETING_STORAGE_REGION", text, "us-east-1", "the region of the bucket")
     storage_access_key: str = setting(
-        "KONTOR_TICKETING_STORAGE_ACCESS_KEY", text, "", "the access key for the bucket; the machine's role if empty"
+        "KONTOR_TICKETING_STORAGE_ACCESS_KEY",
+        text,
+        "",
+        "the access key for the bucket; the machine's role if empty",
+        secret=True,
     )
     storage_secret_key: str = setting(
         "KONTOR_TICKETING_STORAGE_SECRET_KEY", text, "", "the secret of the access key", secret=True

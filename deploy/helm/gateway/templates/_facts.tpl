@@ -1,5 +1,6 @@
 {{- define "gateway.facts" -}}
 roles: [serve]
+metrics: /stats/prometheus
 calls:
   serve: [contacts, identity, marketing, partners, sales, ticketing]
 {{- end }}

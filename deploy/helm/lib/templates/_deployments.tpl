@@ -141,7 +141,7 @@ spec:
           name: kontor_inbox_oldest_seconds
           selector:
             matchLabels:
-              job: {{ include "kontor.name" $root }}
+              job: {{ $root.Chart.Name }}
         target:
           type: Value
           value: {{ . | quote }}

@@ -32,6 +32,7 @@ spec:
       {{- include "kontor.selector" (list . "metrics") | nindent 6 }}
   endpoints:
     - port: metrics
+      path: {{ (include "kontor.facts" . | fromYaml).metrics | default "/metrics" }}
       interval: {{ $monitoring.interval }}
       # `service` is the gRPC service in what is measured, and must not be replaced by the name of this Service.
       honorLabels: true
