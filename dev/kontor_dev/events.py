@@ -35,13 +35,14 @@ def add_group(groups: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from kontor_dev.platform import SERVICES, command, environment
+    from kontor_dev.platform import SERVICES, environment
 
     data = DataFolder(arguments.data)
     state = data.running()
     services = {service.name: service for service in SERVICES if service.follows}
     if arguments.service not in services:
         raise Refused(f"`{arguments.service}` handles no events; {', '.join(services)} does.")
-    env = environment(data, services[arguments.service], database_port=state["database_port"], settings=state["trust"])
-    program, *words = command(arguments.service, "events", *arguments.words)
+    service = services[arguments.service]
+    env = environment(data, service, database_port=state["database_port"], settings=state["trust"])
+    program, *words = service.command("events", *arguments.words)
     os.execve(program, [program, *words], env)

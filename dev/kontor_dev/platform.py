@@ -39,7 +39,7 @@ TUNABLE = (
 
 @dataclass(frozen=True)
 class Service:
-    """A service, started as `python -m kontor_<name> <role>`."""
+    """A service, started as `python -m kontor_<name> <role>` or by another program."""
 
     name: str
     roles: tuple[str, ...] = ("serve", "work")
@@ -53,6 +53,12 @@ class Service:
     """Variables of its environment that name a folder below the data, with what it is called; as a URL."""
     follows: bool = False
     """Whether it follows other services, for which it needs credentials."""
+    program: tuple[str, ...] = ()
+    """What runs its package, where that is not the Python here: a container, say."""
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """Returns the command that runs its package; -P keeps the working directory out of the import path."""
+        return (*(self.program or (sys.executable, "-P", "-m", f"kontor_{self.name}")), *arguments)
 
 
 SERVICES = (
@@ -156,11 +162,6 @@ def chosen(names: str) -> tuple[Service, ...]:
     if unknown := sorted(wanted - {service.name for service in SERVICES}):
         raise KeyError(unknown[0])
     return tuple(service for service in SERVICES if service.name in wanted)
-
-
-def command(service: str, *arguments: str) -> tuple[str, ...]:
-    """Returns the command that runs a service's package; -P keeps the working directory out of the import path."""
-    return (sys.executable, "-P", "-m", f"kontor_{service}", *arguments)
 
 
 def pool_size(processes: int) -> int:

@@ -10,8 +10,9 @@ from kontor_dev.platform import TOKEN_SECONDS, environment, named
 def token(data: DataFolder, *, tenant: str, role: str, user: str | None) -> str:
     """Returns a token of 12 hours for a user of a tenant who has a role there."""
     state = data.running()
-    env = environment(data, named("identity"), database_port=state["database_port"], settings=state["trust"])
+    identity = named("identity")
+    env = environment(data, identity, database_port=state["database_port"], settings=state["trust"])
     arguments = ["token", "--tenant", tenant, "--role", role, "--lifetime", str(TOKEN_SECONDS)]
     if user:
         arguments += ["--user", user]
-    return tools.run(data, "identity", *arguments, env=env).strip()
+    return tools.run(data, identity, *arguments, env=env).strip()

@@ -19,7 +19,7 @@ from kontor_dev import databases, envoy, homes, leftovers, postgres, probes, rab
 from kontor_dev.control import ControlServer
 from kontor_dev.data import DataFolder
 from kontor_dev.errors import Refused, Stopped
-from kontor_dev.platform import RECEIVE, SERVICES, Plan, Process, Service, client_secret, command, environment, plan
+from kontor_dev.platform import RECEIVE, SERVICES, Plan, Process, Service, client_secret, environment, plan
 from kontor_dev.ports import free_ports, is_free
 from kontor_dev.progress import Display, display
 from kontor_dev.signals import Signals
@@ -205,7 +205,7 @@ class Start:
             return
         with self._show.step(f"Migrations of {service.name}"):
             env = self._environment(service)
-            tools.run(self._data, service.name, "migrate", env=env, stopping=self._supervisor.stopping)
+            tools.run(self._data, service, "migrate", env=env, stopping=self._supervisor.stopping)
         self._data.remember_within("migrated", service.name, code)
 
     def _bootstrap(self, identity: Service) -> None:
@@ -222,7 +222,7 @@ class Start:
                 Path(folder, name).write_text(client_secret(self._data, name))
             made = tools.run(
                 self._data,
-                "identity",
+                identity,
                 *("bootstrap", "--tenant", TENANT, "--display-name", "Demo", "--admin", ADMIN, "--json"),
                 *("--password-file", str(password_file)),
                 *(word for name in following for word in ("--register", f"{name}={Path(folder, name)}")),
@@ -254,7 +254,7 @@ class Start:
             name=process.name,
             service=service.name,
             role=process.role,
-            argv=command(service.name, process.role),
+            argv=service.command(process.role),
             address=process.address,
             probe=asked,
             stage=SERVICE_STAGE,

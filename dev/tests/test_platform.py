@@ -15,6 +15,19 @@ class TestChosen:
         assert [service.name for service in chosen("sales, contacts")] == ["identity", "contacts", "sales"]
 
 
+class TestCommand:
+    def test_python_runs_the_package(self):
+        assert Service("alpha").command("serve")[1:] == ("-P", "-m", "kontor_alpha", "serve")
+
+    def test_another_program_takes_its_place(self):
+        assert Service("alpha", program=("podman", "run", "alpha")).command("serve") == (
+            "podman",
+            "run",
+            "alpha",
+            "serve",
+        )
+
+
 class TestPlan:
     def test_every_service_serves_in_replicas_and_works_once(self):
         names = [process.name for process in plan((Service("alpha"), Service("beta")), 2).processes]

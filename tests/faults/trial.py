@@ -259,7 +259,7 @@ class Trial:
                 self.platform.folder, named(name), database_port=state["database_port"], settings=state["trust"]
             )
             try:
-                tools.run(self.platform.folder, name, "verify-changes", env=env)
+                tools.run(self.platform.folder, named(name), "verify-changes", env=env)
             except StartFailed as error:
                 problems.append(str(error))
         return problems
