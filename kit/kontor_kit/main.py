@@ -137,15 +137,14 @@ def work(service: Service, settings: Settings) -> int:
     runtime = _with_system(_runtime(settings, "work"))
     system = runtime.system
     assert system is not None, "it was given just now"
+    given = service.use(runtime)
     entries = [
         *_housekeeping(service, runtime, system),
-        *running.jobs(service, runtime),
-        *operations.jobs(service, runtime),
-        *service.jobs(runtime),
+        *running.jobs(service, runtime, given),
+        *operations.jobs(service, runtime, given),
+        *service.jobs(runtime, given),
+        *(each.periodic(runtime.database, given).job(system) for each in service.due),
     ]
-    if service.due:
-        given = service.use(runtime)
-        entries += [each.periodic(runtime.database, given).job(system) for each in service.due]
     if service.metadata is not None and "leases" in service.metadata.tables:
         names = [name for name, _ in entries]
         entries.append(watch_jobs(runtime.metrics.registry, system, names, service.due))

@@ -49,7 +49,7 @@ Job = Callable[[threading.Event], None]
 """Works until the event is set."""
 
 
-def _nothing(_given: object) -> tuple[()]:
+def _nothing(*_given: object) -> tuple[()]:
     return ()
 
 
@@ -109,8 +109,8 @@ class Service:
     """Further subcommands, by name."""
     parts: Callable[[Runtime], Iterable[Part]] = _nothing
     """What runs beside the gRPC server in serve."""
-    jobs: Callable[[Runtime], Iterable[tuple[str, Job]]] = _nothing
-    """What work runs, by name; a thread each."""
+    jobs: Callable[[Runtime, Any], Iterable[tuple[str, Job]]] = _nothing
+    """What work runs, by name; a thread each. Given what `use` made."""
     handlers: Handlers | None = None
     """What work does when something happens in other services."""
     operations: Sequence[Kind] = ()
@@ -118,7 +118,7 @@ class Service:
     due: Sequence[Due] = ()
     """What work does for records when their time has come."""
     use: Callable[[Runtime], Any] = _nothing
-    """Makes what handlers and operations find as `work.service`, and what is due is done with."""
+    """Makes, once for work, what handlers and operations find as `work.service`, and jobs and what is due are given."""
     contents: Callable[[Any], Contents | None] = _none
     """Given the settings, says what is kept of tenants outside of the database; None where nothing is, or can be."""
     keys: Callable[[Runtime], KeySource] | None = None

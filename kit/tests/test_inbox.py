@@ -427,7 +427,7 @@ class TestWork:
                 metrics=Metrics("test"),
                 waker=Waker(inbox.database.url("app")),
             )
-            return dict(running.jobs(made, runtime))
+            return dict(running.jobs(made, runtime, made.use(runtime)))
 
         return build
 

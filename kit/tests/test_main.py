@@ -32,7 +32,7 @@ def load():
         name="test",
         package="kontor_test",
         servicers=lambda runtime: [EchoServicer()],
-        jobs=lambda runtime: [("endless", endless)] + [("broken", broken)] * (runtime.settings.audience == "broken"),
+        jobs=lambda runtime, _: [("endless", endless)] + [("broken", broken)] * (runtime.settings.audience == "broken"),
         commands={
             "greet": Command(
                 help="say hello",

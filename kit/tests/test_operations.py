@@ -54,7 +54,8 @@ def rows(server):
 def at_work(server, pools):
     """Run the jobs of the service; yield their names, and the metrics."""
     stopping, metrics = threading.Event(), Metrics("operating")
-    found = list(jobs(server.service, replace(server.runtime, system=pools[0], database=pools[1], metrics=metrics)))
+    runtime = replace(server.runtime, system=pools[0], database=pools[1], metrics=metrics)
+    found = list(jobs(server.service, runtime, server.service.use(runtime)))
     threads = [threading.Thread(target=job, args=(stopping,)) for _, job in found]
     for thread in threads:
         thread.start()
@@ -139,7 +140,7 @@ class TestLife:
             await_that(lambda: metrics.registry.get_sample_value("kontor_operations_stuck") == 1)
 
     def test_a_service_without_any_has_no_jobs(self, server):
-        assert list(jobs(replace(server.service, operations=()), server.runtime)) == []
+        assert list(jobs(replace(server.service, operations=()), server.runtime, None)) == []
 
 
 class TestFailures:

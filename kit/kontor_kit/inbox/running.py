@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Gauge
 
@@ -26,8 +26,8 @@ NEEDED: Final = ("page_token_key", "client_id", "client_secret")
 _WORKERS: Final = 2
 
 
-def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
-    """Yield the jobs; `runtime` is that of work. Raises ConfigurationError."""
+def jobs(service: Service, runtime: Runtime, given: Any) -> Iterator[tuple[str, Job]]:
+    """Yield the jobs; `runtime` is that of work, `given` what handlers find. Raises ConfigurationError."""
     handlers, settings = service.handlers, runtime.settings
     if handlers is None or runtime.system is None:
         return
@@ -54,7 +54,7 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
         handlers,
         system=runtime.system,
         database=runtime.database,
-        service=service.use(runtime),
+        service=given,
         registry=runtime.metrics.registry,
     )
     for number in range(_WORKERS):

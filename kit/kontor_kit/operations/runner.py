@@ -246,8 +246,11 @@ def purge_operations(turn: Turn) -> None:
         tx.defer(_PURGE)
 
 
-def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
-    """Yield what work runs for a service with operations: workers, a count of what is stuck, and what forgets the old."""
+def jobs(service: Service, runtime: Runtime, given: Any) -> Iterator[tuple[str, Job]]:
+    """Yield what work runs for a service with operations: workers, a count of what is stuck, and what forgets the old.
+
+    `given` is what operations find.
+    """
     if not service.operations or runtime.system is None:
         return
     domain = f"{service.name}.kontor"
@@ -256,7 +259,7 @@ def jobs(service: Service, runtime: Runtime) -> Iterator[tuple[str, Job]]:
         service.operations,
         system=runtime.system,
         database=runtime.database,
-        service=service.use(runtime),
+        service=given,
         calls=Calls.of(runtime.settings),
     )
     for number in range(_WORKERS):

@@ -156,7 +156,7 @@ def _parts(runtime: Runtime) -> Iterator[HttpServer]:
     )
 
 
-def _jobs(runtime: Runtime) -> Iterator[tuple[str, Job]]:
+def _jobs(runtime: Runtime, _given: Any) -> Iterator[tuple[str, Job]]:
     settings: IdentitySettings = runtime.settings
     system = runtime.system
     assert system is not None, "jobs are work's"

@@ -65,10 +65,10 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     return {each.RESOURCE.collection: each for each in _resources(_shared(runtime), runtime.settings)}
 
 
-def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
+def _jobs(runtime: Runtime, records: dict[str, Any]) -> list[tuple[str, Job]]:
     assert runtime.system is not None, "jobs are work's"
     url = runtime.settings.smtp_url
-    recipients = _records(runtime)["campaignRecipients"]
+    recipients = records["campaignRecipients"]
     senders = range(_SENDERS) if url else ()
     return [(f"send-mails-{number + 1}", Sending(recipients, runtime.system, Post(url)).run) for number in senders]
 

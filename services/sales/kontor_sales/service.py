@@ -120,9 +120,8 @@ def _leads(runtime: Runtime, shared: Shared, all_opportunities: Opportunities) -
     return Leads(shared, converting, [Activities(shared).follow_lead])
 
 
-def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
+def _jobs(runtime: Runtime, records: dict[str, Any]) -> list[tuple[str, Job]]:
     assert runtime.system is not None, "jobs are work's"
-    records = _records(runtime)
     return [
         ("refresh-scores", Refreshing(records["leads"], runtime.system).run),
         snapshots.job(records["forecastSnapshots"], _today).job(runtime.system),

@@ -69,7 +69,7 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     return {each.RESOURCE.collection: each for each in _resources(runtime, _shared(runtime))}
 
 
-def _jobs(runtime: Runtime) -> list[tuple[str, Job]]:
+def _jobs(runtime: Runtime, _given: Any) -> list[tuple[str, Job]]:
     assert runtime.system is not None, "jobs are work's"
     storage = storage_of(runtime.settings)
     return [] if storage is None else [remove_orphans(storage).job(runtime.system)]
