@@ -33,8 +33,8 @@ def main() -> int:
         return 0
     try:
         with services_asleep():
-            _apt("update", "--quiet=2")
-            _apt("install", "--quiet=2", "--yes", "--no-install-recommends", "rabbitmq-server")
+            apt("update", "--quiet=2")
+            apt("install", "--quiet=2", "--yes", "--no-install-recommends", "rabbitmq-server")
         print(f"RabbitMQ: {installed()}, installed now")
     except (RabbitMissing, subprocess.CalledProcessError) as error:
         print(f"RabbitMQ could not be installed: {error}", file=sys.stderr)
@@ -56,7 +56,8 @@ def services_asleep() -> Iterator[None]:
         POLICY.unlink()
 
 
-def _apt(*words: str) -> None:
+def apt(*words: str) -> None:
+    """Run apt-get. Raises CalledProcessError."""
     env: Mapping[str, str] = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # What it says belongs to what people read, not to what programs do.
     subprocess.run(["apt-get", *words], env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True)

@@ -117,7 +117,7 @@ def _needed(service: Service) -> Sequence[str]:
 
 def serve(service: Service, settings: Settings) -> int:
     """Answer calls until a signal."""
-    runtime = _runtime(settings, "serve")
+    runtime = _runtime(settings)
     if settings.system_database_url:
         runtime = _with_system(runtime)
     Server(
@@ -134,7 +134,7 @@ def serve(service: Service, settings: Settings) -> int:
 
 def work(service: Service, settings: Settings) -> int:
     """Run the jobs until a signal, or until one of them fails."""
-    runtime = _with_system(_runtime(settings, "work"))
+    runtime = _with_system(_runtime(settings))
     system = runtime.system
     assert system is not None, "it was given just now"
     given = service.use(runtime)
@@ -218,9 +218,9 @@ def migrate(service: Service, settings: Settings) -> int:
     return 0
 
 
-def _runtime(settings: Settings, role: str) -> Runtime:
+def _runtime(settings: Settings) -> Runtime:
     database = _database(settings, settings.database_url)
-    metrics = Metrics(f"kontor-{settings.service}", role)
+    metrics = Metrics(f"kontor-{settings.service}")
     metrics.registry.register(OUTGOING)
     metrics.watch_pool("app", database.state)
     return Runtime(settings=settings, database=database, metrics=metrics, waker=Waker(settings.database_url))

@@ -116,9 +116,7 @@ class _Counts:
 class Metrics(Collector):
     """What a process measures about its calls and what they need, in a registry of its own unless one is given."""
 
-    def __init__(
-        self, distribution: str = "kontor-kit", role: str = "", *, registry: CollectorRegistry | None = None
-    ) -> None:
+    def __init__(self, distribution: str = "kontor-kit", registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self.calls = Durations("kontor_rpc_seconds", "How long calls took.", RPC_LABELS)
         self.streams = Durations("kontor_rpc_stream_seconds", "How long streams lasted.", RPC_LABELS, STREAM_SECONDS)
@@ -126,7 +124,7 @@ class Metrics(Collector):
         self._waiting = Gauge("kontor_rpc_waiting", "Calls that wait for a thread.", registry=self.registry)
         self._health = Gauge("kontor_health", "1 while a health check passes.", ("check",), registry=self.registry)
         self._pools: dict[str, Callable[[], Mapping[str, int]]] = {}
-        describe_process(self.registry, distribution, role)
+        describe_process(self.registry, distribution)
         for collector in (self.calls, self.streams, self):
             self.registry.register(collector)
 
@@ -158,11 +156,10 @@ class Metrics(Collector):
         yield from (used, size, waiting)
 
 
-def describe_process(registry: CollectorRegistry, distribution: str, role: str) -> None:
-    """Report what runs, in which role, and what the operating system says of it."""
-    labels = ("version", "python", "role")
-    build = Gauge("kontor_build_info", "1, with what runs.", labels, registry=registry)
-    build.labels(version_of(distribution), platform.python_version(), role).set(1)
+def describe_process(registry: CollectorRegistry, distribution: str) -> None:
+    """Report what runs, and what the operating system says of it."""
+    build = Gauge("kontor_build_info", "1, with what runs.", ("version", "python"), registry=registry)
+    build.labels(version_of(distribution), platform.python_version()).set(1)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
 

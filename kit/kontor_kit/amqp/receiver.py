@@ -60,7 +60,7 @@ class Measures:
 
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
-        describe_process(self.registry, f"kontor-{service}", "receive")
+        describe_process(self.registry, f"kontor-{service}")
         self.received = Counter(
             "kontor_amqp_received", "Messages by what became of them.", ("outcome",), registry=self.registry
         )
