@@ -17,6 +17,7 @@ from kontor_identity.hashing import password_hasher, secret_hasher
 from kontor_identity.housekeeping import clear, repeating
 from kontor_identity.keys.ring import KeyRing
 from kontor_identity.oauth.http import OAuthApplication
+from kontor_identity.oauth.measuring import Measured
 from kontor_identity.oauth.server import HttpServer
 from kontor_identity.oauth.store import find_tenant
 from kontor_identity.oauth.subjects import Subject, find_teams
@@ -148,7 +149,7 @@ def _parts(runtime: Runtime) -> Iterator[HttpServer]:
     )
     yield HttpServer(
         settings.http_listen,
-        application,
+        Measured(application, application.paths, runtime.metrics.registry),
         threads=settings.http_threads,
         drain=settings.drain,
         certificate=settings.tls_certificate_file,
@@ -156,7 +157,7 @@ def _parts(runtime: Runtime) -> Iterator[HttpServer]:
     )
 
 
-def _jobs(runtime: Runtime, _given: Any) -> Iterator[tuple[str, Job]]:
+def _jobs(runtime: Runtime, _given: Deletion) -> Iterator[tuple[str, Job]]:
     settings: IdentitySettings = runtime.settings
     system = runtime.system
     assert system is not None, "jobs are work's"
