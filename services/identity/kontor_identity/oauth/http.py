@@ -73,6 +73,11 @@ class OAuthApplication:
             ]
         )
 
+    @property
+    def paths(self) -> set[str]:
+        """The paths that it answers."""
+        return {rule.rule for rule in self._routes.iter_rules()}
+
     @cached_property
     def _tokens(self) -> AccessTokens:
         return AccessTokens(self.keys, issuer=self.issuer, audience=self.audience, clock=self.clock)
