@@ -8,7 +8,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 from pathlib import Path
 
 from kontor.identity.v1 import change_service_pb2, operation_service_pb2
