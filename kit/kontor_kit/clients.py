@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
 
-from kontor_kit.calls import FAULTS, MethodSpec
+from kontor_kit.calls import FAULTS, Call, MethodSpec
 from kontor_kit.config import Settings
 from kontor_kit.errors import Unavailable
 from kontor_kit.metrics import RPC_LABELS, Durations
@@ -83,6 +84,28 @@ class Peers:
         if service not in self._targets:
             raise Unavailable(f"it is not configured where {service} answers", reason="PEER_NOT_CONFIGURED")
         return connect(self._targets[service], token=self._token, tls=self._tls)
+
+    def call(
+        self,
+        method: MethodDescriptor,
+        request: Message,
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> Any:
+        """Call a method of the service that its package names, and return the answer; `timeout` is in seconds.
+
+        Raises grpc.RpcError, and Unavailable where the service is unknown.
+        """
+        spec = MethodSpec.of(method)
+        channel = self.channel(spec.service.split(".")[1])
+        send = channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
+        return send(request, metadata=metadata, timeout=timeout)
+
+    def ask(self, call: Call, method: MethodDescriptor, request: Message, *, timeout: float = 3.0) -> Any:
+        """Call a method within `call`, with the caller's own token: what they may not, is refused. Raises as `call`."""
+        token = (("authorization", str(call.metadata.get("authorization", ""))),)
+        return self.call(method, request, metadata=token, timeout=timeout)
 
     def close(self) -> None:
         """Close the channels."""

@@ -214,7 +214,8 @@ class Records:
         """Return a call of the service itself, which may change every record of the transaction's tenant."""
         assert tx.tenant_id is not None, "a record belongs to a tenant"
         principal = Principal.of_service(self.SERVICE.full_name.split(".")[1], tx.tenant_id)
-        method = self.SERVICE.methods_by_name[f"Update{self.RESOURCE.kind}"]
+        # It stands for any method of this service: records that nobody can update have others.
+        method = self.SERVICE.methods_by_name.get(f"Update{self.RESOURCE.kind}") or self.SERVICE.methods[0]
         return Call(MethodSpec.of(method), trace, principal=principal, scope=Scope.ALL)
 
     def reach(self, call: Call) -> Reach:

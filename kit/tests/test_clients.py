@@ -9,11 +9,15 @@ import grpc
 import pytest
 
 from kit.tests.echo import SERVICE, Echo, EchoServicer, EchoStub
-from kontor_kit.clients import connect, service_config
+from kontor_kit.calls import Call, MethodSpec
+from kontor_kit.clients import Peers, connect, service_config
 from kontor_kit.errors import Unavailable
+from kontor_kit.ids import uuid7
 from kontor_kit.statuses import as_business_error
 from kontor_kit.testing import Signer, serving
 from kontor_kit.tracing import current_deadline, current_trace, start_span
+
+GET = SERVICE.methods_by_name["GetEcho"]
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +124,37 @@ class TestFailures:
         with pytest.raises(grpc.RpcError) as caught:
             stub.GetEcho(Echo(), metadata=[("authorization", "Bearer x")])
         assert as_business_error(caught.value) is None
+
+
+class TestPeers:
+    """The other services, by the packages of their methods."""
+
+    @pytest.fixture
+    def peers(self, servicer, signer):
+        with serving([servicer], signer.verifier()) as server:
+            found = Peers({"test": f"127.0.0.1:{server.port}"})
+            yield found
+            found.close()
+
+    def test_who_is_asked_within_a_call_sees_its_caller(self, peers, servicer, signer):
+        user = f"users/{uuid7()}"
+        call = Call(MethodSpec.of(GET), start_span(), metadata={"authorization": f"Bearer {signer.token(sub=user)}"})
+        assert peers.ask(call, GET, Echo(text="x")).text == "x"
+        assert servicer.call.principal.subject == user
+        assert servicer.call.remaining() < 3
+        peers.ask(call, GET, Echo(), timeout=1.0)
+        assert servicer.call.remaining() < 1
+
+    def test_a_caller_without_a_token_is_refused(self, peers):
+        with pytest.raises(grpc.RpcError) as caught:
+            peers.ask(Call(MethodSpec.of(GET), start_span()), GET, Echo())
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    def test_other_metadata_travels(self, peers, servicer, signer):
+        metadata = (("authorization", f"Bearer {signer.token()}"), ("idempotency-key", "k"))
+        peers.call(GET, Echo(), metadata=metadata)
+        assert servicer.call.request_id == "k"
+
+    def test_an_unknown_service_is_unavailable(self):
+        with pytest.raises(Unavailable):
+            Peers({}).call(GET, Echo())

@@ -73,13 +73,10 @@ def caller(peers, token, pass_by, cancelled):
     """Return what calls sales; the operation is cancelled once sales has written, where `cancelled` is its database."""
 
     def call(method, request, *, tenant_id, subject, request_id):
-        spec = MethodSpec.of(method)
-        send = peers.channel("sales").unary_unary(
-            spec.full_name, lambda sent: sent.SerializeToString(), spec.output.FromString
-        )
         pass_by()
-        answer = send(request, metadata=(("authorization", f"Bearer {token}"), ("idempotency-key", request_id)))
-        if cancelled is not None and not spec.is_read:
+        metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", request_id))
+        answer = peers.call(method, request, metadata=metadata)
+        if cancelled is not None and not MethodSpec.of(method).is_read:
             with cancelled.connect() as connection:
                 connection.execute("UPDATE operations SET cancel_requested = true WHERE tenant_id = %s", [tenant_id])
         return answer

@@ -35,9 +35,8 @@ class Calls:
         number = len(self.asked)
         self.before(number, spec)
         token = self._signer.token(tenant=str(tenant_id), sub=subject, act={"sub": "serviceAccounts/sales"})
-        channel = self._peers.channel(spec.service.split(".")[1])
-        send = channel.unary_unary(spec.full_name, lambda sent: sent.SerializeToString(), spec.output.FromString)
-        answer = send(request, metadata=(("authorization", f"Bearer {token}"), ("idempotency-key", request_id)))
+        metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", request_id))
+        answer = self._peers.call(method, request, metadata=metadata)
         self.after(number, spec)
         return answer
 

@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from kontor_kit.calls import MethodSpec
 from kontor_kit.clients import Peers
 from kontor_kit.config import Settings
 from kontor_kit.credentials import ClientToken
@@ -46,11 +45,9 @@ class Calls:
 
         Raises grpc.RpcError; PermissionDenied where `subject` is not let in any more; Unavailable without a token.
         """
-        spec = MethodSpec.of(method)
-        channel = self._peers.channel(spec.service.split(".")[1])
-        send = channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
         token = self._token(f"tenants/{tenant_id}/{subject}")()
-        return send(request, metadata=(("authorization", f"Bearer {token}"), ("idempotency-key", request_id)))
+        metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", request_id))
+        return self._peers.call(method, request, metadata=metadata)
 
     def _token(self, subject: str) -> ClientToken:
         with self._lock:

@@ -107,7 +107,7 @@ def _servicers(runtime: Runtime) -> list[Servicer]:
     log = ChangeLog(metadata, "marketing.kontor", resources)
     return [
         *resources,
-        Unsubscribing(shared, known["campaigns"], say=say, suppress=suppress),
+        Unsubscribing(shared, say=say, suppress=suppress),
         ChangeServicer(_CHANGES, shared, log, runtime.waker, runtime.system),
         OperationServicer(_OPERATIONS, shared),
     ]

@@ -16,7 +16,6 @@ from kontor_kit.db import Statement, Transaction
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Scope
-from kontor_kit.records import Records
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked
 from kontor_kit.tracing import Trace
@@ -63,14 +62,13 @@ class _UnknownLinkError(Exception):
 
 
 class Unsubscribing(ResourceServicer):
-    """Serves those who have a link. `say` stores a subscription, `suppress` a suppression; `campaigns` act by itself."""
+    """Serves those who have a link. `say` stores a subscription, `suppress` a suppression."""
 
     SERVICE = unsubscribe_service_pb2.DESCRIPTOR.services_by_name["UnsubscribeService"]
     RESOURCE = CAMPAIGN_RECIPIENT
 
-    def __init__(self, shared: Shared, campaigns: Records, *, say: Store, suppress: Store) -> None:
+    def __init__(self, shared: Shared, *, say: Store, suppress: Store) -> None:
         super().__init__(shared)
-        self._campaigns = campaigns
         self._say = say
         self._suppress = suppress
 
@@ -133,7 +131,7 @@ class Unsubscribing(ResourceServicer):
 
     def _lock(self, tx: Transaction, call: Call, id: uuid.UUID) -> Locked:
         """Lock the recipient, so that two clicks at once are one after the other."""
-        own = self._campaigns.own_call(tx, call.trace)
+        own = self.own_call(tx, call.trace)
         return self.store.lock(tx, self.reach(own), Scope.ALL, [id])[id]
 
     def _keep_time(self, tx: Transaction, call: Call, locked: Locked) -> None:
@@ -143,7 +141,7 @@ class Unsubscribing(ResourceServicer):
         after = campaign_recipient_pb2.CampaignRecipient()
         after.CopyFrom(locked.message)
         after.unsubscribe_time.FromDatetime(_now())
-        self.put(tx, self._campaigns.own_call(tx, call.trace), locked, after, "unsubscribed")
+        self.put(tx, self.own_call(tx, call.trace), locked, after, "unsubscribed")
 
 
 def _find(tx: Transaction, link: rules.Link) -> tuple[uuid.UUID, str, int | None]:

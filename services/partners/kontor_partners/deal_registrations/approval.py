@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from kontor.partners.v1 import deal_approval_pb2, deal_registration_pb2
 from kontor.sales.v1 import opportunity_pb2, opportunity_service_pb2
-from kontor_kit.calls import Call, MethodSpec
+from kontor_kit.calls import Call
 from kontor_kit.clients import Peers
 from kontor_kit.errors import FailedPrecondition, PermissionDenied, Unavailable
 from kontor_kit.mapping import plain
@@ -30,7 +30,6 @@ _METHODS: Final = opportunity_service_pb2.DESCRIPTOR.services_by_name["Opportuni
 _GET, _CREATE, _UPDATE, _DELETE = (_METHODS[f"{verb}Opportunity"] for verb in ("Get", "Create", "Update", "Delete"))
 _LINKED: Final = FieldMask(paths=["partner", "partner_protection_end_time"])
 _OPEN: Final = opportunity_pb2.Opportunity.STATE_OPEN
-_SECONDS: Final = 3.0
 SOURCE: Final = "partner"
 """Where opportunities come from that are created here."""
 
@@ -64,12 +63,8 @@ def trying(peers: Peers) -> TryOpportunity:
     """Return what asks sales, with the caller's own token."""
 
     def ask(call: Call, method: Any, request: Message) -> Any:
-        spec = MethodSpec.of(method)
-        channel = peers.channel("sales")
-        send = channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
-        token = (("authorization", str(call.metadata.get("authorization", ""))),)
         try:
-            return send(request, timeout=_SECONDS, metadata=token)
+            return peers.ask(call, method, request)
         except grpc.RpcError as error:
             answer: Any = error
             if judge(error) is Verdict.REFUSED:

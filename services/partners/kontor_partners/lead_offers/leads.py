@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kontor.partners.v1 import lead_offer_pb2
-from kontor.sales.v1 import lead_pb2, lead_service_pb2
+from kontor.sales.v1 import lead_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.clients import Peers
 from kontor_kit.db import Statement, Transaction
@@ -27,8 +27,7 @@ from kontor_partners.lead_offers.table import known_products, offered_leads
 
 LEAD: Final = "leads/{lead}"
 PRODUCT: Final = "products/{product}"
-_GET: Final = "/kontor.sales.v1.LeadService/GetLead"
-_SECONDS: Final = 2.0
+_GET: Final = lead_service_pb2.DESCRIPTOR.services_by_name["LeadService"].methods_by_name["GetLead"]
 _HIDDEN: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 _SHOWN: Final = ("company", "region_code", "industry")
 _PERSON: Final = tuple(field.name for field in lead_offer_pb2.LeadOffer.Person.DESCRIPTOR.fields)
@@ -75,11 +74,8 @@ class Leads:
         Raises InvalidArgument for `field` where the caller may not see it, FailedPrecondition where nobody can have it.
         """
         parse_name(name, LEAD, field)
-        channel = self._peers.channel("sales")
-        send = channel.unary_unary(_GET, lead_service_pb2.GetLeadRequest.SerializeToString, lead_pb2.Lead.FromString)
-        token = (("authorization", str(call.metadata.get("authorization", ""))),)
         try:
-            lead: Any = send(lead_service_pb2.GetLeadRequest(name=name), timeout=_SECONDS, metadata=token)
+            lead = self._peers.ask(call, _GET, lead_service_pb2.GetLeadRequest(name=name))
         except grpc.RpcError as error:
             if error.code() in _HIDDEN:
                 raise InvalidArgument((field, f"there is no {name}")) from error

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import grpc
 from google.longrunning import operations_pb2 as longrunning
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -40,7 +39,6 @@ from kontor_sales.leads.targets import ACCOUNT, CONTACT, OPPORTUNITY, Target
 Try = Callable[[Transaction, Call, Any], None]
 """Checks whether an opportunity would be taken, and stores nothing; raises what storing it would."""
 
-_SECONDS: Final = 3.0
 _OPT_OUT: Final = "contacts.addressStatuses.update"
 _AFFILIATE: Final = "contacts.affiliations.create"
 
@@ -97,7 +95,8 @@ class Converting:
     def _look(self, call: Call, target: Target, name: str) -> None:
         """See that a record is there which the caller may see."""
         try:
-            self._ask(call, target, "Get", MethodSpec.of(target.method("Get")).input(name=name))
+            method = target.method("Get")
+            self._peers.ask(call, method, MethodSpec.of(method).input(name=name))
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                 raise InvalidArgument((f"{target.field}.{target.field}", f"there is no {name}")) from error
@@ -105,10 +104,12 @@ class Converting:
 
     def _try_new(self, call: Call, target: Target, record: Any, allow_duplicates: bool) -> None:
         """See that a new record would be taken."""
-        create = MethodSpec.of(target.method("Create")).input
-        sent = create(**{target.field: record}, allow_duplicates=allow_duplicates, validate_only=True)
+        method = target.method("Create")
+        sent = MethodSpec.of(method).input(
+            **{target.field: record}, allow_duplicates=allow_duplicates, validate_only=True
+        )
         try:
-            self._ask(call, target, "Create", sent)
+            self._peers.ask(call, method, sent)
         except grpc.RpcError as error:
             raise _as_business_error(error, target.field) from error
 
@@ -122,13 +123,6 @@ class Converting:
             raise InvalidArgument(
                 *(Violation(f"opportunity.{path}", text) for path, text in error.violations)
             ) from error
-
-    def _ask(self, call: Call, target: Target, verb: str, request: Message) -> Any:
-        spec = MethodSpec.of(target.method(verb))
-        channel = self._peers.channel(spec.service.split(".")[1])
-        send = channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
-        token = (("authorization", str(call.metadata.get("authorization", ""))),)
-        return send(request, timeout=_SECONDS, metadata=token)
 
 
 def name_of(request: Any, target: Target) -> str:
