@@ -59,38 +59,54 @@ def _project(name: str) -> dict[str, str]:
 
 
 def program(name: str) -> Path:
-    """Return where a program of locks/images.txt is, or would be: another lock makes another place."""
-    digest = hashlib.sha256((ROOT / "locks/images.txt").read_bytes()).hexdigest()
-    return BUILD / f"tools-{digest[:12]}" / "bin" / name
+    """Return where a program of locks/images.txt is, or would be."""
+    return _tools() / "bin" / name
+
+
+def _tools() -> Path:
+    """Return the environment of the tools: another lock makes another one."""
+    return BUILD / f"tools-{hashlib.sha256((ROOT / 'locks/images.txt').read_bytes()).hexdigest()[:12]}"
 
 
 def install_tools() -> None:
     """Install what locks/images.txt holds, by its hashes, into an environment of its own."""
-    python = program("python")
-    if program("hadolint").exists():
+    complete = _tools() / "complete"
+    if complete.exists():
         return
-    _run(sys.executable, "-m", "venv", "--clear", str(python.parent.parent))
-    _run(str(python), "-m", "pip", "install", "-qq", "--require-hashes", "--requirement=locks/images.txt")
+    uv = (sys.executable, "tools/uv.py")
+    _run(*uv, "venv", "--quiet", "--clear", str(_tools()))
+    where = f"--python={_tools() / 'bin' / 'python'}"
+    _run(*uv, "pip", "install", "--quiet", where, "--require-hashes", "--requirements=locks/images.txt")
+    complete.touch()
 
 
 def build(names: Sequence[str]) -> None:
     """Build images, and before them the base images that nobody named."""
-    images = {"BUILD_IMAGE": _build_image(), "BASE_IMAGE": _base_image()}
-    revision = _run("git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40").strip()
     for name in names:
-        wheels = _fetched(name)
-        values = images | {"VERSION": _project(name)["version"], "REVISION": revision}
         began = time.monotonic()
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as pip:
-            pip.write("[global]\nno-index = true\nfind-links = /wheels\n")
-            pip.flush()
-            _buildah(
-                *("build-using-dockerfile", "--layers", f"--timestamp={EPOCH}"),
-                *(f"--build-arg={key}={value}" for key, value in values.items()),
-                *(f"--secret=id=pip,src={pip.name}", f"--volume={wheels}:/wheels:ro"),
-                *(f"--file={dockerfiles()[name]}", f"--tag={tag(name)}", str(ROOT)),
-            )
-        print(f"{_facts(tag(name))}, {time.monotonic() - began:.0f} s")
+        make(name, tag(name))
+        (facts,) = json.loads(_run("buildah", "images", "--json", tag(name)))
+        print(f"{tag(name)} {facts['digest']} {facts['size']}, {time.monotonic() - began:.0f} s")
+
+
+def make(name: str, image: str, *options: str) -> None:
+    """Build the image of `name` and call it `image`; `options` are those of buildah."""
+    values = {
+        "BUILD_IMAGE": _build_image(),
+        "BASE_IMAGE": _base_image(),
+        "VERSION": _project(name)["version"],
+        "REVISION": _run("git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40").strip(),
+    }
+    wheels = _fetched(name)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as pip:
+        pip.write("[global]\nno-index = true\nfind-links = /wheels\n")
+        pip.flush()
+        _buildah(
+            *("build-using-dockerfile", "--layers", f"--timestamp={EPOCH}", *options),
+            *(f"--build-arg={key}={value}" for key, value in values.items()),
+            *(f"--secret=id=pip,src={pip.name}", f"--volume={wheels}:/wheels:ro"),
+            *(f"--file={dockerfiles()[name]}", f"--tag={image}", str(ROOT)),
+        )
 
 
 def _fetched(name: str) -> Path:
@@ -157,11 +173,6 @@ def _mounted(image: str) -> Iterator[Path]:
         yield Path(_run("buildah", "mount", container).strip())
     finally:
         _run("buildah", "rm", container)
-
-
-def _facts(image: str) -> str:
-    (found,) = json.loads(_run("buildah", "images", "--json", image))
-    return f"{image} {found['digest']} {found['size']}"
 
 
 def _buildah(*words: str) -> None:
