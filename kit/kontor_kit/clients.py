@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 import grpc
@@ -90,7 +90,7 @@ class Peers:
         method: MethodDescriptor,
         request: Message,
         *,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: tuple[tuple[str, str | bytes], ...] = (),
         timeout: float | None = None,
     ) -> Any:
         """Call a method of the service that its package names, and return the answer; `timeout` is in seconds.
