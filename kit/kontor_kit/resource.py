@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ STANDARD_EVENTS = ("created", "updated", "deleted", "undeleted")
 """What the standard methods do to a record."""
 
 SEARCH_TEXT_LIMIT = 2000
+_EVENT = re.compile("[a-z]+(_[a-z]+)*")
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,14 @@ class Resource:
     conflicts: dict[str, str] = field(default_factory=dict)
     """What to answer where a unique index is violated: the index's name to a sentence."""
     events: tuple[str, ...] = STANDARD_EVENTS
-    """What can happen to a record; the last part of the types of its events."""
+    """What can happen to a record, in snake_case; the last part of the types of its events."""
     computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The fields that are not stored but filled by `Records.decorate`, each with the stored fields it is made of."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where an event is not called as the others are."""
+        if wrong := [event for event in self.events if not _EVENT.fullmatch(event)]:
+            raise ValueError(f"events are called in snake_case: {', '.join(wrong)}")
 
     @cached_property
     def descriptor(self) -> Descriptor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 
 import psycopg
@@ -316,6 +317,12 @@ def test_resource_says_what_it_is_called():
         "Widget", "widgets", "widget", "widgets",
     )  # fmt: skip
     assert resource.event_prefix == "kontor.test.v1.widget"
+
+
+def test_events_have_one_form():
+    assert dataclasses.replace(Widgets.RESOURCE, events=("created", "hand_over_offered")).events
+    with pytest.raises(ValueError, match="snake_case: handOverOffered"):
+        dataclasses.replace(Widgets.RESOURCE, events=("created", "handOverOffered"))
 
 
 def test_a_computed_field_needs_no_column_and_is_not_written():

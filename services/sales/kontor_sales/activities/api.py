@@ -131,7 +131,7 @@ class Activities(ResourceServicer):
 
     def miss_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Say that an activity did not take place."""
-        return self._step(request, call, tx, rules.NOT_HELD, "notHeld")
+        return self._step(request, call, tx, rules.NOT_HELD, "not_held")
 
     def cancel_activity(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Call an activity off."""
@@ -196,7 +196,7 @@ class Activities(ResourceServicer):
         offer.offer_time.FromDatetime(dt.datetime.now(dt.UTC))
         after.offered_to = request.user
         after.hand_over.CopyFrom(offer)
-        return self.shown(tx, call, self.save(tx, call, locked, after, "handOverOffered"))
+        return self.shown(tx, call, self.save(tx, call, locked, after, "hand_over_offered"))
 
     def list_offered_activities(self, request: Any, call: Call, tx: Transaction) -> Any:
         """List what the caller is asked to take over, whatever else they may see."""
@@ -211,13 +211,13 @@ class Activities(ResourceServicer):
         """Take an activity over."""
         locked, after = self._answered(request, call, tx, _TAKEN)
         after.owner = principal_of(call).subject
-        return self.shown(tx, call, self.put(tx, call, locked, after, "handOverAccepted"))
+        return self.shown(tx, call, self.put(tx, call, locked, after, "hand_over_accepted"))
 
     def decline_hand_over(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Leave an activity with its owner."""
         locked, after = self._answered(request, call, tx, _DECLINED)
         after.hand_over.reason = request.reason
-        return self.shown(tx, call, self.put(tx, call, locked, after, "handOverDeclined"))
+        return self.shown(tx, call, self.put(tx, call, locked, after, "hand_over_declined"))
 
     def _answered(self, request: Any, call: Call, tx: Transaction, state: int) -> tuple[Locked, Any]:
         locked, after = self._of_others(tx, call, request.name)

@@ -101,8 +101,8 @@ ACTIVITY = Resource(
     activities,
     events=(
         *STANDARD_EVENTS,
-        *("held", "notHeld", "cancelled", "reopened", "reported", "answered"),
-        *("handOverOffered", "handOverAccepted", "handOverDeclined"),
+        *("held", "not_held", "cancelled", "reopened", "reported", "answered"),
+        *("hand_over_offered", "hand_over_accepted", "hand_over_declined"),
     ),
 )
 

@@ -79,7 +79,7 @@ class CalendarFeeds(ResourceServicer):
         key = rules.new_key()
         values = {"tenant": tx.tenant_id, "calendar_feed": locked.id, "digest": rules.digest(key)}
         tx.defer(_KEEP, values)
-        feed = self._mark_key(tx, call, locked, rules.prefix_of(key), "keyRotated")
+        feed = self._mark_key(tx, call, locked, rules.prefix_of(key), "key_rotated")
         return call.method.output(key=key, path=f"/v1/calendarFeeds/{key}:read", calendar_feed=feed)
 
     def revoke_calendar_feed_key(self, request: Any, call: Call, tx: Transaction) -> Any:
@@ -97,7 +97,7 @@ class CalendarFeeds(ResourceServicer):
 
     def _end_key(self, tx: Transaction, call: Call, locked: Locked) -> Any:
         tx.defer(_END, {"tenant": tx.tenant_id, "calendar_feed": locked.id})
-        return self._mark_key(tx, call, locked, "", "keyRevoked")
+        return self._mark_key(tx, call, locked, "", "key_revoked")
 
     def _mark_key(self, tx: Transaction, call: Call, locked: Locked, prefix: str, event: str) -> Any:
         if locked.message.key_prefix == prefix:

@@ -54,7 +54,7 @@ CALENDAR_FEED = Resource(
     calendar_feed_pb2.CalendarFeed,
     calendar_feeds,
     scope=UserScope(),
-    events=(*STANDARD_EVENTS, "keyRotated", "keyRevoked"),
+    events=(*STANDARD_EVENTS, "key_rotated", "key_revoked"),
 )
 
 _TIME: Final = sa.DateTime(timezone=True)

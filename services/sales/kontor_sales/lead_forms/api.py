@@ -94,7 +94,7 @@ class LeadForms(ResourceServicer):
         tx.defer(_END_KEYS, {**form, "end": dt.datetime.now(dt.UTC) + overlap})
         values = {"id": uuid7(), "digest": rules.digest(key), "expire_time": None}
         tx.defer(_ADD_KEY, {"tenant_id": tx.tenant_id, "lead_form": locked.id, **values})
-        self.note(tx, call, locked, "keyRotated")
+        self.note(tx, call, locked, "key_rotated")
         return call.method.output(key=key, key_prefix=rules.prefix_of(key))
 
     def capture_lead(self, request: Any, call: Call) -> Any:

@@ -61,4 +61,4 @@ lead_form_days = sa.Table(
     ),
 )
 
-LEAD_FORM = Resource(lead_form_pb2.LeadForm, lead_forms, scope=TenantScope(), events=(*STANDARD_EVENTS, "keyRotated"))
+LEAD_FORM = Resource(lead_form_pb2.LeadForm, lead_forms, scope=TenantScope(), events=(*STANDARD_EVENTS, "key_rotated"))

@@ -186,7 +186,7 @@ class Leads(ResourceServicer):
         operation = self._operations.start(tx, call, CONVERT_LEAD.kind, plan, CONVERT_LEAD.begun())
         after = _copy(locked)
         after.state, after.conversion = rules.CONVERTING, operation.name
-        self.put(tx, call, locked, after, "conversionStarted")
+        self.put(tx, call, locked, after, "conversion_started")
         self._scoring.forget(tx, locked.id)
         return operation
 
@@ -235,7 +235,7 @@ class Leads(ResourceServicer):
         if locked.message.state == rules.CONVERTING:
             after = _copy(locked)
             after.state, after.conversion = lead.state, lead.conversion
-            self.put(tx, call, locked, after, "conversionFailed")
+            self.put(tx, call, locked, after, "conversion_failed")
 
     def rescore(self, tx: Transaction, trace: Trace, ids: Sequence[uuid.UUID]) -> None:
         """Bring the scores of leads up to now; of those that can be changed."""

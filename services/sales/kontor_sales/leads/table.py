@@ -126,5 +126,5 @@ known_emails = sa.Table(
 LEAD = Resource(
     lead_pb2.Lead,
     leads,
-    events=(*STANDARD_EVENTS, "assigned", "scored", "linked", "conversionStarted", "conversionFailed", "converted"),
+    events=(*STANDARD_EVENTS, "assigned", "scored", "linked", "conversion_started", "conversion_failed", "converted"),
 )
