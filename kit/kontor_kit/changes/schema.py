@@ -19,6 +19,11 @@ from kontor_kit.tables import KEY_TEXT
 
 def change_log_tables(metadata: sa.MetaData) -> None:
     """Declare the tables of the change log."""
+    _declare_log(metadata)
+    _declare_beside(metadata)
+
+
+def _declare_log(metadata: sa.MetaData) -> None:
     sa.Table(
         "change_log",
         metadata,
@@ -40,6 +45,9 @@ def change_log_tables(metadata: sa.MetaData) -> None:
         sa.Index("change_log_resource", "tenant_id", "resource_name", "position"),
         postgresql_partition_by="RANGE (log_time)",
     )
+
+
+def _declare_beside(metadata: sa.MetaData) -> None:
     sa.Table(
         "change_log_state",
         metadata,

@@ -43,56 +43,58 @@ class Overdue(NamedTuple):
 BEGINNING: Final = Position(dt.datetime(1900, 1, 1, tzinfo=dt.UTC), -1, uuid.UUID(int=0))
 
 
-def _statement(whose: str) -> Statement:
-    """For each kind of account its longest overdue ones, from the index; of these the longest overdue ones of all."""
-    kinds = (
-        sa.func.unnest(
-            *(sa.bindparam(name, type_=ARRAY(sa.Integer)) for name in ("channels", "tiers", "roles", "days"))
-        )
-        .table_valued(*(sa.column(name, sa.Integer) for name in ("channel", "tier", "role", "days")))
-        .render_derived(name="kinds")
-    )
-    # Days of 24 hours, whatever clocks do: the order is that of the last times.
-    interval = sa.func.make_interval(0, 0, 0, 0, kinds.c.days * 24)
-    teams = sa.func.unnest(TEAMS).table_valued(sa.column("team", sa.Uuid)).render_derived(name="teams")
-    clocks = care_clocks
-    here = (clocks.c.last_time, clocks.c.channel, clocks.c.account)
+_kinds = (
+    sa.func.unnest(*(sa.bindparam(name, type_=ARRAY(sa.Integer)) for name in ("channels", "tiers", "roles", "days")))
+    .table_valued(*(sa.column(name, sa.Integer) for name in ("channel", "tier", "role", "days")))
+    .render_derived(name="kinds")
+)
+_teams = sa.func.unnest(TEAMS).table_valued(sa.column("team", sa.Uuid)).render_derived(name="teams")
+# Days of 24 hours, whatever clocks do: the order is that of the last times.
+_interval = sa.func.make_interval(0, 0, 0, 0, _kinds.c.days * 24)
+_SIZE: Final = sa.bindparam("size", type_=sa.Integer)
+
+
+def _latest(whose: str) -> sa.Lateral:
+    """The longest overdue accounts of one kind, from the index."""
+    clocks = care_clocks.c
     after = (
-        sa.bindparam("after_due", type_=_TIME) - interval,
+        sa.bindparam("after_due", type_=_TIME) - _interval,
         sa.bindparam("after_channel", type_=sa.SmallInteger),
         sa.bindparam("after_account", type_=sa.Uuid),
     )
     own = {
         "all": [],
-        "owner": [clocks.c.owner == _OWNER],
-        "team": [clocks.c.team == teams.c.team],
-        "owner in teams": [
-            clocks.c.owner == _OWNER,
-            sa.or_(clocks.c.owner == SUBJECT, clocks.c.team == sa.any_(TEAMS)),
-        ],
+        "owner": [clocks.owner == _OWNER],
+        "team": [clocks.team == _teams.c.team],
+        "owner in teams": [clocks.owner == _OWNER, sa.or_(clocks.owner == SUBJECT, clocks.team == sa.any_(TEAMS))],
     }[whose]
-    latest = (
-        sa.select(clocks.c.account, clocks.c.last_time)
+    return (
+        sa.select(clocks.account, clocks.last_time)
         .where(
-            clocks.c.tenant_id == TENANT,
-            clocks.c.channel == kinds.c.channel,
-            clocks.c.tier == kinds.c.tier,
-            clocks.c.role == kinds.c.role,
-            clocks.c.last_time < sa.bindparam("now", type_=_TIME) - interval,
-            sa.tuple_(*here) > sa.tuple_(*after),
+            clocks.tenant_id == TENANT,
+            clocks.channel == _kinds.c.channel,
+            clocks.tier == _kinds.c.tier,
+            clocks.role == _kinds.c.role,
+            clocks.last_time < sa.bindparam("now", type_=_TIME) - _interval,
+            sa.tuple_(clocks.last_time, clocks.channel, clocks.account) > sa.tuple_(*after),
             *own,
         )
-        .order_by(clocks.c.last_time, clocks.c.account)
-        .limit(sa.bindparam("size", type_=sa.Integer))
+        .order_by(clocks.last_time, clocks.account)
+        .limit(_SIZE)
         .lateral("latest")
     )
-    due = (latest.c.last_time + interval).label("due")
-    sources = kinds.join(teams, sa.true()) if whose == "team" else kinds
+
+
+def _statement(whose: str) -> Statement:
+    """For each kind of account its longest overdue ones; of these the longest overdue ones of all."""
+    latest = _latest(whose)
+    due = (latest.c.last_time + _interval).label("due")
+    sources = _kinds.join(_teams, sa.true()) if whose == "team" else _kinds
     first = (
-        sa.select(latest.c.account, kinds.c.channel, latest.c.last_time, due, kinds.c.tier, kinds.c.role)
+        sa.select(latest.c.account, _kinds.c.channel, latest.c.last_time, due, _kinds.c.tier, _kinds.c.role)
         .select_from(sources.join(latest, sa.true()))
-        .order_by(due, kinds.c.channel, latest.c.account)
-        .limit(sa.bindparam("size", type_=sa.Integer))
+        .order_by(due, _kinds.c.channel, latest.c.account)
+        .limit(_SIZE)
         .subquery("first")
     )
     # What they are called is looked up for those few alone.
