@@ -92,16 +92,29 @@ class DatabaseChecks:
             context = MigrationContext.configure(connection, opts=options)
             assert autogenerate.compare_metadata(context, metadata) == []
 
-    def test_migrations_go_down_and_up_again_one_by_one(self, databases: Any) -> None:
-        """And end with the tables that are declared."""
+    def test_migrations_go_down_and_up_again_and_keep_what_both_schemas_know(self, databases: Any) -> None:
+        """One by one, with a row in every table; and end with the tables that are declared."""
         service = self.made()
         database = databases.empty(service)
         assert service.migrations is not None
         steps = sorted(path.name[:4] for path in service.migrations.glob("[0-9]*.py"))
-        for revision in (*steps, *["-1"] * len(steps), *steps):
+        for revision in steps:
             migrations.migrate(database.settings(), service, revision)
         with database.connect() as connection:
-            assert {name for (name,) in connection.execute(_TABLES)} == {*service.metadata.tables, "alembic_version"}
+            for table in tables_of(service.metadata):
+                if not table.name.startswith("change_log"):
+                    insert_row(connection, table)
+        after = _known(database)
+        for revision in (*["-1"] * (len(steps) - 1), "head"):
+            before = after
+            migrations.migrate(database.settings(), service, revision)
+            after = _known(database)
+            for table in before.keys() & after.keys():
+                common = before[table].keys() & after[table].keys()
+                assert all(before[table][name] == after[table][name] for name in common), (revision, table)
+        assert after.keys() == service.metadata.tables.keys() | {"alembic_version"}
+        migrations.migrate(database.settings(), service, "base")
+        assert _known(database).keys() == {"alembic_version"}
 
     def test_every_table_is_held_to_the_tenant(self, server: Any) -> None:
         """The app role sees nothing without a tenant, whatever way it looks."""
@@ -182,6 +195,18 @@ def _rows(database: Any, table: sa.Table) -> list[tuple[Any, ...]]:
     query = sql.SQL("SELECT {} FROM {}").format(names(columns), sql.Identifier(table.name))
     with database.connect() as connection:
         return list(connection.execute(query).fetchall())
+
+
+def _known(database: Any) -> dict[str, dict[str, list[Any]]]:
+    """Return what is there of the tenant TENANT: the values in each column of each table."""
+    found = {}
+    with database.connect() as connection:
+        for (name,) in connection.execute(_TABLES).fetchall():
+            cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
+            columns = [column.name for column in cursor.description]
+            rows = [row for row in cursor.fetchall() if TENANT in row]
+            found[name] = {column: [row[place] for row in rows] for place, column in enumerate(columns)}
+    return found
 
 
 def _count(connection: Any, source: sql.Composable) -> int:
