@@ -45,7 +45,8 @@ def configured(settings: Settings, service: Any) -> Iterator[Config]:
     url = sa.make_url(settings.owner_database_url).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     config = _config(settings, service)
-    with engine.connect() as connection, engine.connect() as guard:
+    # An open transaction beside would be waited for by an index that is made without a lock.
+    with engine.connect() as connection, engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
         guard.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
