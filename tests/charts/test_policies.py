@@ -6,19 +6,25 @@ import re
 
 import pytest
 
-from tests.charts.rendering import CASES, name_of, pods_of
+from tests.charts.rendering import CASES, ORDER, pods_of
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 """What the restricted standard lets be mounted."""
-JOBS = {"migrate", "bootstrap"}
 
 
-@pytest.fixture(params=CASES, ids=name_of)
-def objects(request, charts):
-    return charts.rendered(request.param)
+@pytest.fixture(scope="module", params=ORDER)
+def cases(request, charts):
+    """The objects of each case of a chart."""
+    charts.all()
+    return [charts.rendered(case) for case in CASES if case[0] == request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def objects(cases):
+    return [each for case in cases for each in case]
+
+
+@pytest.fixture(scope="module")
 def pods(objects):
     return list(pods_of(objects))
 
@@ -121,20 +127,19 @@ class TestLife:
                 needed.append(float((re.findall(r"--seconds=(\d+)", hook[-1]) or [0])[0]))
                 assert 0 < sum(needed) < spec["terminationGracePeriodSeconds"], name
 
-    def test_deployments_go_on_while_pods_are_replaced(self, objects):
-        deployments = [each for each in objects if each["kind"] == "Deployment"]
-        selectors = [each["spec"]["selector"] for each in objects if each["kind"] == "PodDisruptionBudget"]
-        for each in deployments:
-            assert each["spec"]["selector"] in selectors
-            assert each["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-            assert each["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    def test_deployments_go_on_while_pods_are_replaced(self, cases):
+        for objects in cases:
+            selectors = [each["spec"]["selector"] for each in objects if each["kind"] == "PodDisruptionBudget"]
+            for each in (each for each in objects if each["kind"] == "Deployment"):
+                assert each["spec"]["selector"] in selectors
+                assert each["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+                assert each["spec"]["template"]["spec"]["topologySpreadConstraints"]
 
-    def test_who_scales_counts_the_pods(self, objects):
-        scaled = {
-            each["spec"]["scaleTargetRef"]["name"] for each in objects if each["kind"] == "HorizontalPodAutoscaler"
-        }
-        for each in objects:
-            if each["kind"] == "Deployment":
+    def test_who_scales_counts_the_pods(self, cases):
+        for objects in cases:
+            scalers = [each["spec"] for each in objects if each["kind"] == "HorizontalPodAutoscaler"]
+            scaled = {each["scaleTargetRef"]["name"] for each in scalers}
+            for each in (each for each in objects if each["kind"] == "Deployment"):
                 assert ("replicas" in each["spec"]) is (each["metadata"]["name"] not in scaled)
                 assert each["spec"].get("replicas", 2) >= 2
 

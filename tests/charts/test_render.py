@@ -41,12 +41,11 @@ def definitions(version):
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 class TestHelm:
-    def test_lint_has_nothing_to_say(self, charts, case):
+    def test_takes_it_and_makes_objects_with_a_name_each(self, charts, case):
         chart, values = case
         said = helm("lint", "--strict", "--quiet", *charts.options(values), str(charts.folder / chart))
         assert said.returncode == 0, said.stdout + said.stderr
 
-    def test_renders_to_objects_with_a_name_each(self, charts, case):
         objects = charts.rendered(case)
         names = [(each["apiVersion"], each["kind"], each["metadata"]["name"]) for each in objects]
         assert len(set(names)) == len(names) > 0

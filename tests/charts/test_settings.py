@@ -117,18 +117,27 @@ class TestSecrets:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] == "gateway"], ids=name_of)
 class TestGateway:
-    def test_envoy_is_configured(self, charts, case, tmp_path):
+    def test_it_listens_where_its_pod_says(self, charts, case):
         (container,) = (container for _, container in containers(charts, case))
-        options = gateway._parser().parse_args([*container["args"], f"--folder={tmp_path}"])
-        options.out = tmp_path / "envoy.json"
-        gateway._render(options)
-        config = json.loads(options.out.read_text())["static_resources"]
-        assert {each["name"] for each in config["listeners"]} == {"gateway", "metrics"}
-        ports = {each["address"]["socket_address"]["port_value"] for each in config["listeners"]}
-        assert ports == {port["containerPort"] for port in container["ports"]}
+        options = gateway._parser().parse_args(container["args"])
+        assert {options.listen[1], options.metrics[1]} == {port["containerPort"] for port in container["ports"]}
+        assert bool(options.tls_certificate) is (container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS")
 
     def test_it_is_drained_before_it_is_ended(self, charts, case):
         (container,) = (container for _, container in containers(charts, case))
         command = container["lifecycle"]["preStop"]["exec"]["command"]
         assert command[:3] == ["python3", "-m", "kontor_gateway"]
         assert gateway._parser().parse_args(command[3:]).command == "drain"
+
+
+def test_envoy_is_configured(charts, tmp_path):
+    """For one case: it takes seconds, and the arguments of all were understood."""
+    case = next(case for case in CASES if name_of(case) == "gateway-tls")
+    (container,) = (container for _, container in containers(charts, case))
+    options = gateway._parser().parse_args([*container["args"], f"--folder={tmp_path}"])
+    options.out = tmp_path / "envoy.json"
+    gateway._render(options)
+    config = json.loads(options.out.read_text())["static_resources"]
+    assert {each["name"] for each in config["listeners"]} == {"gateway", "metrics"}
+    assert {each["name"] for each in config["clusters"]} > set(SERVICES)
+    assert {path.name for path in (tmp_path / "secrets").iterdir()} == {"upstream-ca.json", "upstream.json"}
