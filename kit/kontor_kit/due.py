@@ -44,17 +44,26 @@ class Due:
     """Work of one kind that becomes due in the records of a table."""
 
     def __init__(
-        self, name: str, table: str, conditions: Sequence[str], do: Do, *, seconds: float = 60.0, marks: bool = True
+        self,
+        name: str,
+        table: str,
+        conditions: Sequence[str],
+        do: Do,
+        *,
+        seconds: float = 60.0,
+        marks: bool = True,
+        key: str = "id",
     ) -> None:
         """`conditions` are SQL, each as in an index that serves it, with `:now` for the time where it depends on that.
 
-        `name` is unique. `marks` says whether what is deleted in `table` is only marked, and left out.
+        `name` is unique. `marks` says whether what is deleted in `table` is only marked, and left out; `key` is the
+        column that names a record within its tenant.
         """
         self.name = name
         self._do = do
         self._seconds = seconds
         self._statements = tuple(
-            _find(table, f"delete_time IS NULL AND ({condition})" if marks else f"({condition})")
+            _find(table, key, f"delete_time IS NULL AND ({condition})" if marks else f"({condition})")
             for condition in conditions
         )
 
@@ -94,11 +103,11 @@ class Due:
                 last = (rows[-1][0], rows[-1][1])
 
 
-def _find(table: str, condition: str) -> Statement:
+def _find(table: str, key: str, condition: str) -> Statement:
     return Statement(
         sa.text(
-            f"SELECT tenant_id, id FROM {table} WHERE {condition}"  # noqa: S608  # constants
-            f" AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT :size"
+            f"SELECT tenant_id, {key} FROM {table} WHERE {condition}"  # noqa: S608  # constants
+            f" AND (tenant_id, {key}) > (:tenant, :id) ORDER BY tenant_id, {key} LIMIT :size"
         ).bindparams(
             *([sa.bindparam("now", type_=sa.DateTime(timezone=True))] if ":now" in condition else ()),
             sa.bindparam("tenant", type_=sa.Uuid),

@@ -47,7 +47,7 @@ def service() -> Service:
         handlers=_handlers(),
         settings=MarketingSettings,
         operations=[EVALUATE, PREPARE],
-        due=[START_CAMPAIGNS],
+        due=[party_events.END_AFFILIATIONS, START_CAMPAIGNS],
         use=_records,
         jobs=_jobs,
     )

@@ -17,7 +17,13 @@ from kontor.ticketing.v1.ticket_pb2 import Ticket
 from kontor_kit.inbox.events import Event
 from kontor_kit.inbox.handling import Work
 from kontor_kit.tracing import start_span
-from kontor_marketing.parties.events import follow_account, follow_affiliation, follow_contact, follow_ticket
+from kontor_marketing.parties.events import (
+    END_AFFILIATIONS,
+    follow_account,
+    follow_affiliation,
+    follow_contact,
+    follow_ticket,
+)
 from kontor_marketing.service import service
 from services.marketing.tests.marketing import (
     ACCOUNT,
@@ -40,6 +46,20 @@ def rosa(anna, tell):
     rosa = contact("Rosa", "rosa@example.com", "r.example@example.org", tags=["vip"], language_code="de-CH")
     tell(anna.tenant, f"{CONTACT}.created", rosa, 1)
     return rosa
+
+
+@pytest.fixture
+def pass_days(server):
+    """Look for what has ended, as if it were so many days later."""
+    runtime = server.runtime
+
+    def run(days):
+        now = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+        with server.database.connect() as connection:
+            connection.execute("DELETE FROM leases WHERE name = %s", [END_AFFILIATIONS.name])
+        END_AFFILIATIONS.periodic(runtime.database, service().use(runtime), lambda: now).run_once(runtime.system)
+
+    return run
 
 
 class TestFollowing:
@@ -122,6 +142,31 @@ class TestFollowing:
         marked.valid_to.year, marked.valid_to.month, marked.valid_to.day = 2020, 1, 31
         tell(anna.tenant, f"{AFFILIATION}.updated", marked, 2)
         assert anna("GetParty", name=party_of(rosa)).account == first.name
+
+    def test_it_leaves_the_organisation_when_the_last_day_there_is_over(self, anna, tell, rosa, pass_days):
+        firm, today = account(), dt.datetime.now(dt.UTC).date()
+        tell(anna.tenant, f"{ACCOUNT}.created", firm, 1)
+        leaving = affiliation(rosa, firm)
+        leaving.valid_to.year, leaving.valid_to.month, leaving.valid_to.day = today.timetuple()[:3]
+        tell(anna.tenant, f"{AFFILIATION}.created", leaving, 1)
+        pass_days(0)
+        assert anna("GetParty", name=party_of(rosa)).account == firm.name
+        pass_days(1)
+        left = anna("GetParty", name=party_of(rosa))
+        assert left.account == ""
+        pass_days(2)
+        assert anna("GetParty", name=party_of(rosa)) == left, "it leaves once"
+
+    def test_who_stays_after_all_is_there_again(self, anna, tell, rosa, pass_days):
+        firm = account()
+        leaving = affiliation(rosa, firm)
+        leaving.valid_to.year, leaving.valid_to.month, leaving.valid_to.day = 2099, 12, 31
+        tell(anna.tenant, f"{AFFILIATION}.created", leaving, 1)
+        pass_days(30_000)
+        assert anna("GetParty", name=party_of(rosa)).account == ""
+        leaving.ClearField("valid_to")
+        tell(anna.tenant, f"{AFFILIATION}.updated", leaving, 2)
+        assert anna("GetParty", name=party_of(rosa)).account == firm.name
 
     def test_what_is_known_of_an_address_is_told(self, anna, tell, rosa):
         known = status("rosa@example.com", invalid=True)

@@ -103,6 +103,11 @@ def _create_known() -> None:
     )
     op.create_index("known_affiliations_contact", "known_affiliations", ["tenant_id", "contact", "affiliation"])
     op.create_index("known_affiliations_account", "known_affiliations", ["tenant_id", "account", "contact"])
+    ending = sa.text("live AND valid_to IS NOT NULL")
+    op.create_index(
+        "known_affiliations_ending", "known_affiliations", ["tenant_id", "affiliation"], postgresql_where=ending
+    )
+    migrations.let_system_look("known_affiliations")
     _create_record(
         "known_statuses",
         "status",

@@ -10,11 +10,11 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from kontor.marketing.v1 import party_service_pb2, suppression_pb2
-from kontor_kit.calls import Call, MethodSpec
+from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
-from kontor_kit.principals import Principal, Scope
+from kontor_kit.principals import Scope
 from kontor_kit.shared import Shared
 from kontor_kit.store import is_live
 from kontor_kit.tracing import Trace
@@ -119,12 +119,6 @@ class Parties(ResourceServicer):
         self, tx: Transaction, call: Call, event: str, *, before: Message | None, after: Message, version: int
     ) -> None:
         """Write down nothing: what happens to contacts stands in the log of contacts."""
-
-    def own_call(self, tx: Transaction, trace: Trace) -> Call:
-        """Return a call of the service itself."""
-        assert tx.tenant_id is not None, "a party belongs to a tenant"
-        method = MethodSpec.of(self.SERVICE.methods_by_name["GetParty"])
-        return Call(method, trace, principal=Principal.of_service("marketing", tx.tenant_id), scope=Scope.ALL)
 
 
 def _today() -> dt.date:

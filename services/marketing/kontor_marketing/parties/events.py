@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import Any, Final
 
 from kontor.contacts.v1 import account_pb2, address_status_pb2, affiliation_pb2, contact_pb2
 from kontor.ticketing.v1 import ticket_category_pb2, ticket_pb2
+from kontor_kit.db import Transaction
+from kontor_kit.due import Due
 from kontor_kit.ids import parse_name
 from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import Work
 from kontor_kit.store import is_live
+from kontor_kit.tracing import Trace
 from kontor_marketing.parties import known, rules
 from kontor_marketing.parties.table import known_accounts, known_affiliations, known_statuses, known_tickets
 
@@ -107,3 +111,20 @@ def follow_ticket(event: Event, work: Work) -> None:
         for account in {each["account"] for each in told} - {None}:
             parties.update(known.affiliated(work.tx, account))
         work.service["parties"].follow_around(work.tx, work.trace, parties)
+
+
+def _end(records: Any, tx: Transaction, trace: Trace, id: uuid.UUID, now: dt.datetime) -> None:
+    if contacts := known.end(tx, id, now.date()):
+        records["parties"].follow_around(tx, trace, contacts)
+
+
+END_AFFILIATIONS: Final = Due(
+    "end-affiliations",
+    "known_affiliations",
+    ["live AND valid_to < CAST(timezone('UTC', :now) AS date)"],
+    _end,
+    seconds=300.0,
+    marks=False,
+    key="affiliation",
+)
+"""Lets parties leave the organisation where somebody's last day there is over, of which nobody tells."""

@@ -116,6 +116,26 @@ def affiliated(tx: Transaction, account: uuid.UUID) -> list[uuid.UUID]:
     return [row[0] for row in tx.run(_AFFILIATED, {"tenant": tx.tenant_id, "account": account})]
 
 
+_ENDED: Final = (
+    known_affiliations.c.tenant_id == TENANT,
+    known_affiliations.c.affiliation == sa.bindparam("affiliation", type_=sa.Uuid),
+    known_affiliations.c.live,
+    known_affiliations.c.valid_to < sa.bindparam("today", type_=sa.Date),
+)
+_WHOSE: Final = Statement(sa.select(known_affiliations.c.contact).where(*_ENDED))
+_END: Final = Statement(
+    known_affiliations.update().values(live=False).where(*_ENDED).returning(known_affiliations.c.contact)
+)
+
+
+def end(tx: Transaction, affiliation: uuid.UUID, today: dt.date) -> list[uuid.UUID]:
+    """Let an affiliation whose last day is over count no more, and return whose it was; nothing where that was done."""
+    values = {"tenant": tx.tenant_id, "affiliation": affiliation, "today": today}
+    for (contact,) in tx.run(_WHOSE, values):
+        take_turns(tx, contact)
+    return [row[0] for row in tx.run(_END, values)]
+
+
 _PARTY: Final = sa.bindparam("party", type_=sa.Uuid)
 _UNLIST: Final = Statement(
     party_addresses.delete().where(party_addresses.c.tenant_id == TENANT, party_addresses.c.party == _PARTY)

@@ -103,6 +103,13 @@ known_affiliations = sa.Table(
     sa.Column("valid_to", sa.Date),
     sa.Index("known_affiliations_contact", "tenant_id", "contact", "affiliation"),
     sa.Index("known_affiliations_account", "tenant_id", "account", "contact"),
+    # Those that end by themselves.
+    sa.Index(
+        "known_affiliations_ending",
+        "tenant_id",
+        "affiliation",
+        postgresql_where=sa.text("live AND valid_to IS NOT NULL"),
+    ),
 )
 
 known_statuses = sa.Table(

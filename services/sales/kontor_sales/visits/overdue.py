@@ -54,7 +54,7 @@ _interval = sa.func.make_interval(0, 0, 0, 0, _kinds.c.days * 24)
 _SIZE: Final = sa.bindparam("size", type_=sa.Integer)
 
 
-def _latest(whose: str) -> sa.Lateral:
+def _latest(whose: str) -> Any:
     """The longest overdue accounts of one kind, from the index."""
     clocks = care_clocks.c
     after = (
