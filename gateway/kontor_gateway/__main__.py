@@ -94,6 +94,8 @@ def _render(options: argparse.Namespace) -> None:
             trusted_hops=options.trusted_hops,
             access_log=options.access_log,
             metrics=options.metrics,
+            spans=options.spans,
+            spans_ca=options.spans_ca,
         ),
     )
     options.out.write_text(json.dumps(config))
@@ -151,6 +153,10 @@ def _add_render_options(command: argparse.ArgumentParser) -> None:
     add("--trusted-hops", type=int, default=defaults.trusted_hops, help="proxies in front that are trusted (0)")
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="an origin whose pages may call")
     add("--access-log", default=defaults.access_log, help='a file, "" for none (%(default)s)')
+    add("--spans", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), metavar="URL",
+        help="where spans are sent by OTLP over gRPC; OTEL_EXPORTER_OTLP_ENDPOINT by default, nowhere without")  # fmt: skip
+    add("--spans-ca", type=Path, default=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE", defaults.spans_ca),
+        help="PEM; for https; OTEL_EXPORTER_OTLP_CERTIFICATE by default, then %(default)s")  # fmt: skip
     add("--tls-certificate", type=Path, help="PEM; the listener speaks TLS")
     add("--tls-key", type=Path, help="PEM")
     add("--tls-client-ca", type=Path, help="PEM; callers must show a certificate")

@@ -14,6 +14,7 @@ from kontor_gateway.replies import local_reply_config
 from kontor_gateway.routes import DIRECT_LIMIT, IDENTITY, virtual_host
 from kontor_gateway.settings import Options, RateLimits, Tls
 from kontor_gateway.tls import listener_socket, upstream_socket
+from kontor_gateway.tracing import COLLECTOR, collector, collector_socket, tracing
 
 Address = tuple[str, int]
 Json = dict[str, Any]
@@ -69,6 +70,9 @@ def render(  # noqa: PLR0913 - what differs between installations is told apart 
     if options.metrics:
         listeners.append(_metrics_listener(options.metrics))
         clusters.append(_cluster(_ADMIN, [admin], {"explicit_http_config": {"http_protocol_options": {}}}))
+    if options.spans:
+        manager["tracing"] = tracing()
+        clusters.append(_collector_cluster(options))
     return {
         "node": {"id": "gateway", "cluster": "kontor"},
         "admin": {"address": _socket(admin)},
@@ -214,6 +218,12 @@ def _http_cluster(name: str, addresses: list[Address], options: Options) -> Json
         # It is the same process as the gRPC service of identity, with the same certificate.
         cluster["transport_socket"] = upstream_socket(options.upstream_tls, options.secrets, "identity")
     return cluster
+
+
+def _collector_cluster(options: Options) -> Json:
+    cluster = _cluster(COLLECTOR, [collector(options.spans)], {"explicit_http_config": {"http2_protocol_options": {}}})
+    transport = collector_socket(options.spans, options.spans_ca)
+    return cluster | ({"transport_socket": transport} if transport else {})
 
 
 def _cluster(name: str, addresses: list[Address], protocol: Json) -> Json:

@@ -67,5 +67,9 @@ class Options:
     """How many proxies in front of the gateway are trusted to tell the caller's address."""
     access_log: str = "/dev/stdout"
     """The file of the access log, "" for none."""
+    spans: str = ""
+    """Where spans are sent by OTLP over gRPC, `http://host:4317` or https; nowhere if empty."""
+    spans_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
+    """What takes the spans over https must show a certificate of one of these; PEM."""
     metrics: tuple[str, int] | None = None
     """Where `/stats/prometheus` and `/ready` are served to others, and nothing else of Envoy's administration."""

@@ -14,7 +14,7 @@ from kontor.api.v1 import annotations_pb2
 from kontor_gateway.__main__ import main
 from kontor_gateway.config import render
 from kontor_gateway.contract import Contract
-from kontor_gateway.settings import Limit, RateLimits
+from kontor_gateway.settings import Limit, Options, RateLimits
 
 JWT = "envoy.filters.http.jwt_authn"
 
@@ -47,6 +47,23 @@ def validate(path: Path) -> None:
 def test_is_valid(tmp_path):
     (tmp_path / "envoy.json").write_text(json.dumps(configuration()))
     validate(tmp_path / "envoy.json")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:4317", "https://collector.test"])
+def test_command_takes_the_endpoint_of_spans_from_the_environment(tmp_path, monkeypatch, endpoint):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(Authority(tmp_path).path))
+    arguments = ["render", "--out", str(tmp_path / "envoy.json"), "--upstream", "contacts=contacts:50051"]
+    main([*arguments, "--identity-http", "127.0.0.1:50053"])
+    validate(tmp_path / "envoy.json")
+    clusters = json.loads((tmp_path / "envoy.json").read_text())["static_resources"]["clusters"]
+    (collector,) = [cluster for cluster in clusters if cluster["name"] == "collector"]
+    assert ("transport_socket" in collector) == endpoint.startswith("https")
+
+
+def test_endpoint_of_spans_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="collector:4317"):
+        configuration(options=Options(spans="collector:4317"))
 
 
 def test_command_writes_valid_files_with_tls(tmp_path):

@@ -19,7 +19,7 @@ CHARTS = ("sales", "gateway")
 """A service, all of which have the same rules, and the gateway."""
 _RULES = '{{ $rules := include "kontor.alerts" . | fromYamlArray }}{{ toYaml (dict "groups" $rules) }}\n'
 _DASHBOARD = '{{ include "kontor.dashboard" . | fromJson | toYaml }}\n'
-_NAMES = re.compile(r"\b(?:kontor|envoy|process|python)_[a-z0-9_]+\b")
+_NAMES = re.compile(r"\b([a-z]+_\w+)\{")
 
 
 def render(chart: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

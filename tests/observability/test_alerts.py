@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 
 import pytest
 
 from tests.observability.cases import CASES
-from tests.observability.rendering import CHARTS, PAGES, alerts, expressions, queries, render
-from tools.helm import HelmMissing
-from tools.prometheus import PrometheusMissing, installed
+from tests.observability.rendering import CHARTS, PAGES, alerts, expressions, queries
+from tools.prometheus import installed
 
 IDS = [f"{case.chart}-{case.alert}-{number}" for number, case in enumerate(CASES)]
-
-
-@pytest.fixture(scope="session")
-def rendered(tmp_path_factory):
-    """The rules and the dashboard, by chart."""
-    try:
-        installed("promtool")
-        folder = tmp_path_factory.mktemp("charts")
-        return {chart: render(chart, folder) for chart in CHARTS}
-    except (HelmMissing, PrometheusMissing) as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,12 @@ import threading
 import time
 
 import grpc
+import httpx
 import pytest
 
 from kit.tests.echo import Echo, EchoServicer, EchoStub
 from kontor_contacts import service as contacts_service
+from kontor_gateway.settings import Options
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.clients import connect
 from kontor_kit.db import Database
@@ -25,18 +27,11 @@ from kontor_kit.testing import serving
 from kontor_kit.tracing import recording, start_span, within
 from kontor_partners import service as partners_service
 from kontor_sales import service as sales_service
-from tests.observability.collector import Collector
+from tests.observability.conftest import envoy
 
 ROBOT = "serviceAccounts/0198a000-0000-7000-8000-0000000000bb"
 CREATED = "kontor.sales.v1.opportunity.created"
 HANDLER = "kontor_partners.known_deals.events.know_deal"
-
-
-@pytest.fixture
-def collector():
-    made = Collector()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -142,6 +137,32 @@ def test_request_is_one_trace_over_calls_database_and_events(collector, sender, 
     assert {span.parent for span in tree.spans} <= known, "a span is part of one that nobody sent"
     for personal in (anna.user, "Curie", "Radium", anna.token):
         assert personal.encode() not in collector.received
+
+
+def test_gateway_begins_the_trace_and_says_nothing_of_who_asks(collector, sender, contacts, signer, keys, tmp_path):
+    upstreams = {"contacts": [("127.0.0.1", int(contacts.address.rpartition(":")[2]))]}
+    caller = contacts.caller()
+    headers = {"Authorization": f"Bearer {caller.token}", "User-Agent": "the telephone of Marie Curie"}
+    with envoy(tmp_path / "envoy", upstreams, keys, Options(access_log="", spans=collector.endpoint)) as (url, _):
+        response = httpx.get(f"{url}/v1/accounts", params={"filter": 'displayName="Radium"'}, headers=headers)
+        assert response.status_code == 200, response.text
+        refused = httpx.post(f"{url}/v1/accounts", json={"emails": [{"address": "Curie"}]}, headers=headers)
+        assert refused.status_code == 400
+        until = time.monotonic() + 20
+        while len(told := [span for span in collector.spans if span.service == "kontor-gateway"]) < 2:
+            assert time.monotonic() < until, "the gateway told of nothing"
+            time.sleep(0.05)
+    sender.stop()
+    gateway, refusal = told
+    assert (gateway.kind, gateway.parent) == ("SERVER", "")
+    assert gateway.attributes["http.status_code"] == "200"
+    tree = collector.of(gateway.trace_id)
+    served = tree.one(gateway.id, "SERVER", "kontor.contacts.v1.AccountService/ListAccounts")
+    assert tree.below(served.id, "CLIENT")
+    for personal in (caller.user, caller.token, "Curie", "Radium", "displayName"):
+        assert personal.encode() not in collector.received
+    assert {gateway.attributes[tag] for tag in ("peer.address", "user_agent")} == {"-"}
+    assert not refusal.attributes.get("grpc.message"), "an error's words may repeat what was sent"
 
 
 def test_failure_is_told_and_refusal_is_none(collector, sender, signer):

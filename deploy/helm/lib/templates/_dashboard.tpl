@@ -95,6 +95,10 @@ it asks for: expressions, each with its legend.
   unit: short
   asks:
     min by (instance, check) (kontor_health{ {{- $of -}} }): '{{ "{{check}} {{instance}}" }}'
+- title: Versions
+  unit: short
+  asks:
+    count by (version, python) (kontor_build_info{ {{- $of -}} }): '{{ "{{version}} on Python {{python}}" }}'
 - title: Processor
   unit: short
   asks:
