@@ -233,6 +233,14 @@ class TestLink:
         assert made.quote_number in page.data.decode()
         assert anna("GetQuote", name=made.name) == made
 
+    @pytest.mark.parametrize("token", ["x", "A" * 54])
+    def test_of_a_broken_link_is_a_page_that_says_so(self, anna, token):
+        customer = stranger(anna)
+        page = customer("ShowQuotePage", token=token)
+        assert customer.headers["x-kontor-http-status"] == "404"
+        assert (page.content_type, b"no offer behind this link" in page.data) == ("text/html; charset=utf-8", True)
+        assert customer.refusal("ReviewQuote", token=token).reason == "LINK_UNKNOWN"
+
     def test_accepts_once_with_a_name(self, anna, server):
         made, token = sent(anna)
         customer = stranger(anna)

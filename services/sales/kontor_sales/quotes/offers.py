@@ -82,11 +82,14 @@ class Offers:
         return offer_of(_live(quote), dt.datetime.now(dt.UTC).date())
 
     def show_page(self, request: Any, call: Call) -> Any:
-        """Return what the link offers as a page."""
+        """Return what the link offers as a page; one that says why where it leads nowhere."""
         call.set_header("cache-control", "no-store")
-        return httpbody_pb2.HttpBody(
-            content_type="text/html; charset=utf-8", data=page.render(self.review(request, call))
-        )
+        try:
+            data = page.render(self.review(request, call))
+        except NotFound as error:
+            call.set_http_status(404)
+            data = page.tell(error.message)
+        return httpbody_pb2.HttpBody(content_type="text/html; charset=utf-8", data=data)
 
     def accept(self, request: Any, call: Call) -> Any:
         """Accept what the link offers; a repetition with the same name returns what was done."""

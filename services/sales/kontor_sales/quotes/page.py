@@ -29,9 +29,17 @@ _FORMS: Final = """
 
 def render(offer: Any) -> bytes:
     """Return the page of an offer as HTML, in UTF-8."""
-    title = escape(f"{offer.quote_number}: {offer.display_name}")
-    parts = [f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head><body>', *_body(offer)]
-    return "".join([*parts, f"<script>{_SCRIPT}</script></body></html>"]).encode()
+    return _page(f"{offer.quote_number}: {offer.display_name}", *_body(offer), f"<script>{_SCRIPT}</script>")
+
+
+def tell(text: str) -> bytes:
+    """Return a page that says one sentence."""
+    return _page("Quote", _text(text))
+
+
+def _page(title: str, *parts: str) -> bytes:
+    head = f'<!doctype html><html><head><meta charset="utf-8"><title>{escape(title)}</title></head><body>'
+    return "".join([head, *parts, "</body></html>"]).encode()
 
 
 def _body(offer: Any) -> Iterator[str]:
