@@ -17,12 +17,15 @@ from pathlib import Path
 DESCRIPTORS = Path("protos/gen/kontor/descriptors.binpb")
 
 
-def baseline() -> str | None:
-    """Return the commit to compare with: the newest release tag, else the parent of what lies in the work tree."""
+def baseline(*folders: str) -> str | None:
+    """Return the commit to compare with: the newest release tag, else the parent of what lies in the work tree.
+
+    `folders` are those that are compared, the protos where none are given.
+    """
     if tag := newest_release():
         return tag
     # A changed work tree is the commit to come: its parent is HEAD.
-    changed = _git("status", "--porcelain", "--", "protos")
+    changed = _git("status", "--porcelain", "--", *(folders or ["protos"]))
     return _git("rev-parse", "--verify", "--quiet", "HEAD" if changed else "HEAD^")
 
 
@@ -35,12 +38,17 @@ def build_older(commit: str, folder: Path) -> Path | None:
     """Build the descriptor set of `commit` below `folder`; None where the commit has no protos."""
     if not _git("ls-tree", "--name-only", commit, "protos/build.py"):
         return None
-    archive = subprocess.run(["git", "archive", commit, "protos"], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+    extract(commit, folder, "protos")
     older = folder / DESCRIPTORS
     subprocess.run([sys.executable, folder / "protos/build.py"], check=True)
     return older
+
+
+def extract(commit: str, folder: Path, *paths: str) -> None:
+    """Write what `commit` has at `paths` below `folder`."""
+    archive = subprocess.run(["git", "archive", commit, *paths], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def _git(*arguments: str) -> str | None:
