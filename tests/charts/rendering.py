@@ -13,8 +13,10 @@ from tools.helm import helm
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "deploy" / "helm"
 SERVICES = ("contacts", "identity", "marketing", "partners", "sales", "ticketing")
-ORDER = (*SERVICES, "gateway", "kontor")
+ORDER = (*SERVICES, "gateway", "kontor", "dev-infra")
 """What is installed, those first that others are made of."""
+PLATFORM = ORDER[:-1]
+"""Without what is for development alone."""
 MINIMAL = "ci/minimal-values.yaml"
 
 

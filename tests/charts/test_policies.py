@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.charts.rendering import CASES, ORDER, pods_of
+from tests.charts.rendering import CASES, ORDER, PLATFORM, pods_of
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 """What the restricted standard lets be mounted."""
@@ -65,7 +65,7 @@ class TestPodSecurity:
 class TestContainers:
     def test_images_have_a_version(self, pods):
         for name, _, container in containers_of(pods):
-            assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", container["image"]), name
+            assert re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", container["image"]), name
 
     def test_what_they_use_is_bounded(self, pods):
         for name, _, container in containers_of(pods):
@@ -81,6 +81,7 @@ class TestContainers:
             assert "envFrom" not in container, name
             assert all("valueFrom" not in each for each in container.get("env", ())), name
 
+    @pytest.mark.parametrize("cases", PLATFORM, indirect=True)
     def test_every_file_is_mounted(self, pods):
         for name, spec, container in containers_of(pods):
             volumes = {volume["name"]: volume for volume in spec.get("volumes", ())}
@@ -102,6 +103,7 @@ def files_of(volume):
     return {item["path"] for item in items} if items else {"tls.crt", "tls.key", "ca.crt"}
 
 
+@pytest.mark.parametrize("cases", PLATFORM, indirect=True)
 class TestLife:
     def test_what_goes_on_is_asked_how_it_is(self, objects):
         for name, labels, spec in pods_of(each for each in objects if each["kind"] != "Job"):
