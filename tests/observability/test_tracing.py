@@ -10,14 +10,18 @@ import time
 import grpc
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from kit.tests import operating
 from kit.tests.echo import Echo, EchoServicer, EchoStub
 from kontor_contacts import service as contacts_service
 from kontor_gateway.settings import Options
 from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.clients import connect
-from kontor_kit.db import Database
+from kontor_kit.db import Database, Statement
+from kontor_kit.due import Due
 from kontor_kit.errors import NotFound
+from kontor_kit.inbox.events import traceparent
 from kontor_kit.inbox.following import Follower
 from kontor_kit.inbox.handling import Worker
 from kontor_kit.inbox.receiving import Inbox
@@ -192,11 +196,56 @@ def test_failure_is_told_and_refusal_is_none(collector, sender, signer):
     assert b"unforeseen" not in collector.received
 
 
+def test_work_goes_on_in_the_trace_that_began_it(collector, sender, serve):
+    mill, ours = serve(operating.service()), start_span()
+    mill.caller()("Mill", sacks=1, metadata={"traceparent": ours.traceparent})
+    with operating.pools(mill.database) as pools:
+        assert operating.runner(pools, operating.MILL).work_once()
+    sender.stop()
+    tree = collector.of(ours.trace_id)
+    begun = tree.one(ours.span_id, "SERVER", "kontor.test.v1.MillService/Mill")
+    done = tree.one(begun.id, "CONSUMER", "operation mill")
+    assert len(tree.below(done.id, "CLIENT")) > 1
+
+
+def test_what_is_due_is_a_trace_of_its_own(collector, sender, serve):
+    server, seen = serve(operating.service()), []
+
+    def wake(service, tx, trace, id, now):
+        seen.append(trace)
+        tx.run(Statement(sa.text("SELECT 1")))
+
+    due = Due("wake", "operations", ["state = 1 AND due_time <= :now"], wake, marks=False)
+    with operating.pools(server.database) as (system, app):
+        operating.start(app, "mill")
+        assert due.periodic(app, None).run_once(system)
+    sender.stop()
+    (trace,) = seen
+    tree = collector.of(trace.trace_id)
+    done = tree.one("", "INTERNAL", "due wake")
+    assert [span.name for span in tree.below(done.id, "CLIENT")] == ["BEGIN, SELECT, SELECT", "COMMIT"]
+
+
 def test_what_the_caller_does_not_record_is_not_recorded(collector, sender, sales):
     ours = start_span().unrecorded()
     sales.caller()("ListOpportunities", metadata={"traceparent": ours.traceparent})
     sender.stop()
     assert collector.of(ours.trace_id).spans == []
+
+
+def test_sampler_of_the_environment_decides_alike_on_calls_and_their_events(collector, monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    sender = SpanSender(collector.endpoint, "sales", "serve", "1.0")
+    sender.start()
+    try:
+        calls = [start_span() for _ in range(100)]
+        assert {call.is_recorded for call in calls} == {True, False}
+        for call in calls:
+            told = traceparent(call.trace_id, "things/a", 1, "kontor.things.v1.thing.created")
+            assert start_span(told, is_decided=False).is_recorded == call.is_recorded
+    finally:
+        sender.stop()
 
 
 def test_sdk_is_not_imported_where_nothing_is_traced():
