@@ -63,7 +63,8 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         """Raises FailedPrecondition where something is in the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        # What is in it is as secret as the database is.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise FailedPrecondition(f"{folder} is not empty", reason="FOLDER_NOT_EMPTY")
         self._folder = folder

@@ -27,7 +27,8 @@ def restore(service: Service, settings: Settings, folder: Path) -> Manifest:
     """Put what the archive in `folder` holds into the database, as the owner role; return its manifest.
 
     Raises FailedPrecondition where the archive is broken (ARCHIVE_BROKEN), of another service (OTHER_SERVICE) or of
-    another version of the schema (OTHER_SCHEMA), and AlreadyExists where something of the tenant is there.
+    another version of the schema (OTHER_SCHEMA), and AlreadyExists where something of the tenant is there
+    (TENANT_EXISTS), or another tenant has what must be unique (TAKEN).
     """
     archive = Reader(folder)
     manifest = archive.manifest
@@ -42,18 +43,19 @@ def restore(service: Service, settings: Settings, folder: Path) -> Manifest:
         with connection.transaction():
             for table in tables:
                 _check_absent(connection, table, manifest)
+            _put_contents(service, settings, archive)
             for table in tables:
                 if table.name in history.TABLES:
                     connection.execute(history.SET_ASIDE[table.name])
                     _copy(connection, archive, table, sql.Identifier(history.ASIDE + table.name))
                 else:
                     _copy(connection, archive, table, sql.Identifier(table.name))
-            history.take_up(connection, service.metadata.tables["change_log"], manifest)
             if "inbox" in service.metadata.tables:
                 # What was handled is known for its time from now on: it may be told again.
                 handled = "UPDATE inbox SET done_time = now() WHERE tenant_id = %s AND done_time IS NOT NULL"
                 connection.execute(handled, [manifest.tenant_id])
-            _put_contents(service, settings, archive)
+            # Last, because nothing of others comes into the log from then on.
+            history.take_up(connection, service.metadata.tables["change_log"], manifest)
     return manifest
 
 
@@ -89,21 +91,20 @@ def _prepare_months(connection: Connection, since: dt.datetime) -> None:
 
 
 def _check_absent(connection: Connection, table: sa.Table, manifest: Manifest) -> None:
-    if _exists(connection, table.name, manifest):
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE tenant_id = %s)").format(sql.Identifier(table.name))
+    if one(connection, query, manifest.tenant_id)[0]:
         raise AlreadyExists(f"tenant {manifest.tenant_id} has rows in {table.name}", reason="TENANT_EXISTS")
-
-
-def _exists(connection: Connection, table: str, manifest: Manifest) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE tenant_id = %s)").format(sql.Identifier(table))
-    return bool(one(connection, query, manifest.tenant_id)[0])
 
 
 def _copy(connection: Connection, archive: Reader, table: sa.Table, target: sql.Identifier) -> None:
     part = archive.manifest.tables[table.name]
     cursor = connection.cursor()
-    with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(target, names(part.columns))) as rows:
-        for chunk in archive.chunks(table.name):
-            rows.write(chunk)
+    try:
+        with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(target, names(part.columns))) as rows:
+            for chunk in archive.chunks(table.name):
+                rows.write(chunk)
+    except psycopg.errors.UniqueViolation as error:
+        raise AlreadyExists(f"{table.name}: {error.diag.message_detail}", reason="TAKEN") from error
     query = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(target)
     [own] = one(connection, query, archive.manifest.tenant_id)
     if not cursor.rowcount == own == part.rows:
