@@ -1,8 +1,10 @@
 """What follows from values.yaml is up to date: README and schema of each chart."""
 
+import re
+
 import pytest
 
-from tests.charts.rendering import ORDER
+from tests.charts.rendering import ORDER, ROOT
 from tools.charts import schema, values_of, wanted
 
 
@@ -43,3 +45,10 @@ def test_every_value_is_described(chart):
 
     own, taken = values_of(chart)
     assert list(silent((*own, *taken), "")) == []
+
+
+def test_the_values_that_operators_are_shown_are_taken(charts, tmp_path):
+    text = (ROOT / "docs/operations/kubernetes.md").read_text()
+    (values,) = re.findall(r"```yaml\n(# values.yaml\n.*?)```", text, re.DOTALL)
+    (tmp_path / "values.yaml").write_text(values)
+    assert "kind: GRPCRoute" in charts.template("kontor", f"--values={tmp_path / 'values.yaml'}")
