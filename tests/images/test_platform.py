@@ -18,6 +18,7 @@ from kontor_dev.story.steps import STEPS
 from kontor_dev.story.world import Mails, new_world
 from tests.e2e.instance import Instance, rows
 from tests.images.container import LABEL
+from tests.upgrade.load import Load
 from tools.images import ROOT, dockerfiles, tag
 
 pytestmark = [
@@ -106,8 +107,6 @@ def test_the_story_ends_well(instance, mails, tmp_path):
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
 def test_no_call_fails_while_replicas_are_replaced(instance, service):
-    from tests.upgrade.load import Load  # noqa: PLC0415
-
     load = Load(service, instance.platform.token(), instance.platform.url.removeprefix("http://"))
     before = rows(instance.platform)
     load.start()
