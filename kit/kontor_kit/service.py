@@ -157,4 +157,6 @@ def verifier(service: Service, runtime: Runtime) -> Verifier:
         keys = FileKeys(settings.jwks_file)
     else:
         keys = UrlKeys(settings.jwks_url, ca=settings.tls_ca_file)
+        if settings.jwks_url:
+            keys.fetch_ahead()
     return TokenVerifier(settings.issuer, settings.audience, keys)

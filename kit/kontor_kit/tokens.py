@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # Ed25519 is EdDSA as RFC 9864 names it. Neither `none` nor any algorithm with a shared secret can be let in by a header.
 ALGORITHMS: Final = ("ES256", "Ed25519")
 _MAX_LENGTH: Final = 16_384
+_FIRST_PAUSE: Final = 0.1
+_FAILED: Final = (OSError, ValueError, JoseError)
+"""What the fetching of keys can come to."""
 
 
 class KeySource(Protocol):
@@ -85,6 +88,23 @@ class UrlKeys:
         self._tried = float("-inf")
         self._fetched = float("-inf")
 
+    def fetch_ahead(self) -> None:
+        """Begin to fetch, again and again until the keys are there: who is new can then do while identity is away."""
+        threading.Thread(target=self._fetch_first, name="keys", daemon=True).start()
+
+    def are_there(self) -> bool:
+        """Tell whether keys were ever fetched."""
+        return self._keys is not None
+
+    def _fetch_first(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self.are_there():
+            try:
+                self._load()
+            except _FAILED:
+                time.sleep(pause)
+                pause = min(2 * pause, self._pause)
+
     def find(self, key_id: str) -> Key | None:
         """Return the key with this id, asking for the keys where that can help. Raises Unavailable without any keys."""
         known = self._keys is not None and key_id in self._keys
@@ -107,10 +127,14 @@ class UrlKeys:
             return
         self._tried = now
         try:
-            self._keys = _parse(self._fetch(self._url))
-            self._fetched = now
-        except (OSError, ValueError, JoseError) as error:
+            self._load()
+        except _FAILED as error:
             logger.warning("keys cannot be fetched", extra={"url": self._url, "reason": str(error)})
+
+    def _load(self) -> None:
+        now = self._clock()
+        self._keys = _parse(self._fetch(self._url))
+        self._fetched = now
 
 
 def _fetching(ca: Path | None) -> Callable[[str], bytes]:

@@ -6,13 +6,17 @@ import base64
 import json
 import threading
 import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
+from kit.tests import widgets
 from kontor_kit.errors import Unauthenticated, Unavailable
 from kontor_kit.principals import Scope
+from kontor_kit.service import verifier
 from kontor_kit.testing import AUDIENCE, ISSUER, TENANT, USER, Signer
 from kontor_kit.tokens import FileKeys, FixedKeys, TokenVerifier, UrlKeys
 
@@ -194,28 +198,67 @@ class TestUrlKeys:
         clock.now += 4
         assert verifier.verify(signer.token())
 
+    def test_fetched_ahead_they_are_there_when_the_publisher_is_away(self, signer):
+        publisher = Publisher(signer)
+        publisher.away = True
+        keys = url_keys(publisher, Clock())
+        keys.fetch_ahead()
+        until = time.monotonic() + 10
+        while publisher.fetches < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        publisher.away = False
+        while not keys.are_there() and time.monotonic() < until:
+            time.sleep(0.01)
+        publisher.away = True
+        assert keys.find("test")
+
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [1]}', b'{"keys": []}'])
     def test_broken_document_counts_as_away(self, body):
         keys = UrlKeys("http://issuer.test/jwks", fetch=lambda url: body)
         with pytest.raises(Unavailable):
             keys.find("test")
 
+    def test_service_fetches_them_before_anybody_calls(self, databases, signer):
+        with publishing(signer) as (url, is_asked):
+            settings = databases.new(widgets.service()).settings(jwks_url=url, issuer=ISSUER)
+            checks = verifier(widgets.service(), SimpleNamespace(settings=settings))
+            assert is_asked.wait(10)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            # Asked is not yet taken in.
+            with suppress(Unavailable):
+                assert checks.verify(signer.token())
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail("the keys are not there")
+
     def test_fetched_over_http_without_a_proxy(self, signer, monkeypatch):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(jwks(signer))
-
-            def log_message(self, *args):
-                pass
-
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        with HTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.handle_request)
-            thread.start()
-            assert UrlKeys(f"http://127.0.0.1:{server.server_port}/jwks").find("test")
-            thread.join()
+        with publishing(signer) as (url, _):
+            assert UrlKeys(url).find("test")
+
+
+@contextmanager
+def publishing(signer):
+    """Publish the keys once; yield the URL, and the event that tells that somebody had them."""
+    is_asked = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(jwks(signer))
+            is_asked.set()
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks", is_asked
+        thread.join()
 
 
 class TestFileKeys:
