@@ -28,7 +28,7 @@ ARGS ?=
 help: ## Print the targets
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: $(DESCRIPTORS) ## Prepare everything: virtual environment, locked dependencies, generated code
@@ -46,7 +46,7 @@ test: setup ## Run all tests (ARGS="-k word" for some)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
-check: setup format lint types imports tree contract breaking locks licences audit ## Run all static checks, as CI and pre-commit do
+check: setup format lint types imports tree contract breaking migrations values locks licences audit ## Run all static checks, as CI and pre-commit do
 
 ##@ One check each
 
@@ -77,6 +77,14 @@ contract: setup ## Lint the protos
 .PHONY: breaking
 breaking: setup ## Do the protos break clients of the last release (before the first: of the parent commit)?
 	$(BIN)/python -m tools.breaking
+
+.PHONY: migrations
+migrations: setup ## Does a migration lock a large table, or take away what the version before needs?
+	$(BIN)/python -m tools.migrations
+
+.PHONY: values
+values: setup ## Do README and schema of each chart say what its values are?
+	$(BIN)/python -m tools.charts --check
 
 .PHONY: locks
 locks: setup ## Do the lock files belong to the pyproject.toml files?
@@ -124,17 +132,39 @@ campaign-long: setup ## Send a campaign to 5,000 while processes are killed; doe
 faults: setup ## Kill processes at random under a load of writes; is anything lost or repeated?
 	$(BIN)/python -m tests.faults.run $(ARGS)
 
+.PHONY: rolling
+rolling: setup ## Restart every service in turn under load; does a request fail?
+	KONTOR_ROLLING=1 $(BIN)/pytest -n 0 -q -s tests/upgrade/test_rolling.py $(ARGS)
+
+.PHONY: restore
+restore: setup ## Move a tenant to an empty platform; is each record what it was?
+	KONTOR_RESTORE=1 $(BIN)/pytest -n 0 -q -s tests/restore/test_restore.py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; the data in .kontor stays
 	rm -rf $(VENV) .build protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-##@ To come
+##@ Kubernetes
 
 .PHONY: charts
-charts: ## Lint and render the Helm charts
-	@echo "make charts: there are no Helm charts yet; they come with the Kubernetes deployment" >&2; exit 1
+charts: setup ## Render, lint and check every Helm chart with all of its values, with what that needs
+	$(BIN)/python -m tools.helm
+	$(BIN)/python -m tools.crds
+	$(BIN)/python -m tools.charts
+	CI=true $(BIN)/pytest --numprocesses 2 -q tests/charts $(ARGS)
 
+.PHONY: images
+images: setup ## Build the images (ARGS="contacts gateway" for some)
+	$(BIN)/python -m tools.images build $(ARGS)
+
+.PHONY: images-sbom
+images-sbom: setup ## Write down what is in the images, as CycloneDX (ARGS="contacts gateway" for some)
+	$(BIN)/python -m tools.images sbom $(ARGS)
+
+.PHONY: images-run
+images-run: setup ## Play the story on the images alone, and stop them under load
+	KONTOR_IMAGES=1 $(BIN)/pytest -n 0 -q -s tests/images $(ARGS)
 
 # What follows is made once and again only when what it is made of has changed.
 
