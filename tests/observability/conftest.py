@@ -29,6 +29,13 @@ DESCRIPTORS = Path(annotations_pb2.__file__).parents[2] / "descriptors.binpb"
 _MISSING = ("Helm is not installed", "Prometheus is not installed")
 
 
+def pytest_collection_modifyitems(items):
+    """Give what starts whole services, and Prometheus, its time on a machine with others to serve."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(240))
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """The rules and the dashboard, by chart."""

@@ -22,7 +22,7 @@ _DASHBOARD = '{{ include "kontor.dashboard" . | fromJson | toYaml }}\n'
 _NAMES = re.compile(r"\b([a-z]+_\w+)\{")
 
 
-def render(chart: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def render(chart: str, folder: Path, namespace: str = "crm") -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the rules, as Prometheus reads them from a file, and the dashboard of the chart of a name."""
     place = folder / chart
     (place / "templates").mkdir(parents=True)
@@ -32,7 +32,7 @@ def render(chart: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     (place / "templates" / "dashboard.yaml").write_text(_DASHBOARD)
     (place / "Chart.yaml").write_text(json.dumps({"apiVersion": "v2", "name": chart, "version": "1.0.0"}))
     (place / "values.yaml").write_text(json.dumps({"global": {"monitoring": {"runbooks": "https://runbooks.test/"}}}))
-    rendered = helm("template", "test", str(place), "--namespace", "crm")
+    rendered = helm("template", "test", str(place), "--namespace", namespace)
     assert not rendered.returncode, rendered.stderr
     parts = {("groups" in part): part for part in yaml.safe_load_all(rendered.stdout) if part}
     return parts[True], parts[False]

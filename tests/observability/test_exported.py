@@ -14,20 +14,21 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kontor.changes.v1.stream_pb2 import SubscribeRequest
-from kontor.sales.v1.change_service_pb2_grpc import ChangeServiceStub
-from kontor.sales.v1.opportunity_pb2 import Opportunity
-from kontor.sales.v1.opportunity_service_pb2 import CreateOpportunityRequest
-from kontor.sales.v1.opportunity_service_pb2_grpc import OpportunityServiceStub
+from kontor.partners.v1.change_service_pb2_grpc import ChangeServiceStub
+from kontor.partners.v1.partner_pb2 import Partner
+from kontor.partners.v1.partner_service_pb2 import CreatePartnerRequest
+from kontor.partners.v1.partner_service_pb2_grpc import PartnerServiceStub
 from kontor_identity.oauth.measuring import Measured
 from kontor_kit.clients import connect
 from kontor_kit.testing import ISSUER
 from kontor_kit.testing.programs import free_ports
-from kontor_sales import service as sales_service
+from kontor_partners import service as partners_service
 from tests.observability.conftest import envoy
-from tests.observability.rendering import CHARTS, expressions, named_metrics, queries
+from tests.observability.rendering import CHARTS, ROOT, expressions, named_metrics, queries
 
 TARGET = {"namespace", "job", "instance", "role"}
 """Labels that Prometheus adds."""
+DESCRIPTION = ROOT / "docs" / "operations" / "observability.md"
 ACCOUNT = "accounts/0198a000-0000-7000-8000-0000000000aa"
 _MATCHER = re.compile(r'(\w+)(?:=~|!=|=)"')
 _EXACT = re.compile(r'\b(outcome|check|le|envoy_http_conn_manager_prefix)="(.*?)"')
@@ -66,7 +67,7 @@ def scraped(url):
     return httpx.get(f"{url}/metrics", timeout=10).text
 
 
-def await_that(condition, seconds=40):
+def await_that(condition, seconds=120):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come to pass"
@@ -81,20 +82,20 @@ def is_well(url):
 
 @pytest.fixture(scope="module")
 def service(databases, peer, keys, signer):
-    """What the roles of sales tell, each a process, with a broker that is not there; and identity of its HTTP."""
-    database = databases.new(sales_service.service())
+    """What the roles of a service tell, each a process, with a broker that is not there; and identity of its HTTP."""
+    database = databases.new(partners_service.service())
     roles = ("serve", "work", "receive")
     *ports, listen = free_ports(4)
     environment = {
-        "KONTOR_SALES_DATABASE_URL": database.url("app"),
-        "KONTOR_SALES_SYSTEM_DATABASE_URL": database.url("system"),
+        "KONTOR_PARTNERS_DATABASE_URL": database.url("app"),
+        "KONTOR_PARTNERS_SYSTEM_DATABASE_URL": database.url("system"),
         "KONTOR_PAGE_TOKEN_KEY": "a key for page tokens of thirty-two characters",
         "KONTOR_JWKS_FILE": str(keys),
         "KONTOR_ISSUER": ISSUER,
-        "KONTOR_CLIENT_ID": "sales",
+        "KONTOR_CLIENT_ID": "partners",
         "KONTOR_CLIENT_SECRET": "secret",
         "KONTOR_TOKEN_URL": "http://127.0.0.1:1",
-        "KONTOR_PEERS": f"identity={peer.address};contacts={peer.address}",
+        "KONTOR_PEERS": ";".join(f"{name}={peer.address}" for name in ("identity", "contacts", "sales")),
         "KONTOR_TRANSPORT": "amqp",
         "KONTOR_AMQP_URL": "amqp://127.0.0.1:1",
         "KONTOR_DRAIN_DELAY_SECONDS": "0",
@@ -105,7 +106,7 @@ def service(databases, peer, keys, signer):
                 "KONTOR_LISTEN": f"127.0.0.1:{listen if role == 'serve' else 0}",
                 "KONTOR_METRICS_LISTEN": f"127.0.0.1:{port}",
             }
-            command = [sys.executable, "-m", "kontor_sales", role]
+            command = [sys.executable, "-m", "kontor_partners", role]
             process = stack.enter_context(subprocess.Popen(command, env={**os.environ, **environment, **own}))
             stack.callback(process.kill)
         urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -119,8 +120,8 @@ def service(databases, peer, keys, signer):
 def call(address, token):
     """Make a call that makes one itself, and a subscription."""
     with connect(address, token=token) as channel:
-        opportunity = Opportunity(display_name="Centrifuge", account=ACCOUNT)
-        OpportunityServiceStub(channel).CreateOpportunity(CreateOpportunityRequest(opportunity=opportunity))
+        partner = Partner(display_name="Hafen", account=ACCOUNT)
+        PartnerServiceStub(channel).CreatePartner(CreatePartnerRequest(partner=partner))
         assert [*ChangeServiceStub(channel).Subscribe(SubscribeRequest(until_end=True))]
 
 
@@ -173,6 +174,12 @@ def test_everything_of_ours_that_is_told_is_asked_for(rendered, service):
     told = {name for name in service.samples if name.startswith("kontor_") and not name.endswith(("_created", "_sum"))}
     families = {re.sub(r"_(bucket|count)$", "", name) for name in asked}
     assert {name for name in told if re.sub(r"_(bucket|count)$", "", name) not in families} == set()
+
+
+def test_everything_of_ours_that_is_told_is_described(service):
+    described = set(re.findall(r"`(kontor_[a-z_]+)`", DESCRIPTION.read_text()))
+    told = {name for name in service.samples if name.startswith("kontor_")}
+    assert {re.sub(r"_(bucket|count|sum|total|created)$", "", name) for name in told} == described
 
 
 def test_no_label_names_a_tenant_or_a_record(service):

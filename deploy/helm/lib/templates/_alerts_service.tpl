@@ -80,12 +80,12 @@
   summary: '[[ $labels.job ]] does not keep up with what others tell, the oldest event waits for [[ $value | humanizeDuration ]].'
 - alert: KontorInboxDead
   severity: ticket
-  for: 1m
+  for: 0m
   expr: max by (namespace, job) (kontor_inbox_dead{ {{- $of -}} }) > 0
   summary: '[[ $labels.job ]] gave up [[ $value ]] events.'
 - alert: KontorOperationsStuck
   severity: ticket
-  for: 1m
+  for: 0m
   expr: max by (namespace, job) (kontor_operations_stuck{ {{- $of -}} }) > 0
   summary: '[[ $value ]] operations of [[ $labels.job ]] can neither go on nor back.'
 - alert: KontorOperationsLate
