@@ -109,9 +109,9 @@ class DatabaseChecks:
             before = after
             migrations.migrate(database.settings(), service, revision)
             after = _known(database)
-            for table in before.keys() & after.keys():
-                common = before[table].keys() & after[table].keys()
-                assert all(before[table][name] == after[table][name] for name in common), (revision, table)
+            for name in before.keys() & after.keys():
+                common = before[name].keys() & after[name].keys()
+                assert {each: before[name][each] for each in common} == {each: after[name][each] for each in common}
         assert after.keys() == service.metadata.tables.keys() | {"alembic_version"}
         migrations.migrate(database.settings(), service, "base")
         assert _known(database).keys() == {"alembic_version"}
