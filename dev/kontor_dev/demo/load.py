@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
-from kontor_dev.demo import audience, deals, desk, knowledge, partners
+from kontor_dev.demo import audience, deals, desk, knowledge, mailing, partners
 from kontor_dev.demo.story import SYSTEM, TEAMS, Story, tell
 from kontor_dev.errors import StartFailed, Stopped
 
@@ -22,7 +22,7 @@ SERVICES = {
     "identity": ("role", "team", "user"),
     "contacts": ("account", "address_status", "affiliation", "contact", "custom_field_definition"),
     "partners": ("deal_registration", "partner", "programme"),
-    "marketing": ("party", "segment", "subscription", "suppression", "topic"),
+    "marketing": ("campaign", "party", "segment", "subscription", "suppression", "template", "topic"),
     "sales": ("lead", "opportunity", "pipeline", "product"),
     "ticketing": ("article", "queue", "sla_policy", "ticket", "ticket_entry", "working_calendar"),
 }
@@ -74,6 +74,7 @@ class _Loader:
         today = dt.datetime.now(dt.UTC).date()
         registered = partners.bring(self._call, self._all, self._story, names, today)
         subscriptions = audience.bring(self._call, self._all, self._story, contacts, self._stopping)
+        campaigns = mailing.bring(self._call, self._all, self._story, users, teams)
         return {
             "users": len(users),
             "accounts": len(accounts),
@@ -84,6 +85,7 @@ class _Loader:
             "tickets": tickets,
             "articles": articles,
             "subscriptions": subscriptions,
+            "campaigns": campaigns,
             "deal registrations": registered,
         }
 
