@@ -60,7 +60,7 @@ class Health:
     @property
     def is_serving(self) -> bool:
         """Whether the server as a whole is said to be SERVING."""
-        return self._servicer.status("") == _SERVING
+        return bool(self._servicer.status("") == _SERVING)
 
     def check(self) -> bool:
         """Run the checks now; return whether all is well."""

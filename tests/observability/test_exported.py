@@ -11,7 +11,7 @@ import time
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
 from kontor.changes.v1.stream_pb2 import SubscribeRequest
 from kontor.partners.v1.change_service_pb2_grpc import ChangeServiceStub
@@ -20,6 +20,7 @@ from kontor.partners.v1.partner_service_pb2 import CreatePartnerRequest
 from kontor.partners.v1.partner_service_pb2_grpc import PartnerServiceStub
 from kontor_identity.oauth.measuring import Measured
 from kontor_kit.clients import connect
+from kontor_kit.metrics import Metrics
 from kontor_kit.testing import ISSUER
 from kontor_kit.testing.programs import free_ports
 from kontor_partners import service as partners_service
@@ -127,10 +128,10 @@ def call(address, token):
 
 def requests_told():
     """What identity tells of its requests over HTTP."""
-    registry = CollectorRegistry()
-    answer = Measured(lambda _, start: start("200 OK", []) or [], ["/oauth2/token"], registry)
+    metrics = Metrics()
+    answer = Measured(lambda _, start: start("200 OK", []) or [], ["/oauth2/token"], metrics)
     answer({"PATH_INFO": "/oauth2/token"}, lambda *_: None)
-    return generate_latest(registry).decode()
+    return generate_latest(metrics.registry).decode()
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ def _parts(runtime: Runtime) -> Iterator[HttpServer]:
     )
     yield HttpServer(
         settings.http_listen,
-        Measured(application, application.paths, runtime.metrics.registry),
+        Measured(application, application.paths, runtime.metrics),
         threads=settings.http_threads,
         drain=settings.drain,
         certificate=settings.tls_certificate_file,

@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
-from kontor_kit.metrics import Durations
+from kontor_kit.metrics import Durations, Metrics
 
 Application = Callable[..., Iterable[bytes]]
 
@@ -16,11 +14,11 @@ Application = Callable[..., Iterable[bytes]]
 class Measured:
     """A WSGI application (PEP 3333) whose requests are counted by path; those of no path in `paths` together."""
 
-    def __init__(self, application: Application, paths: Collection[str], registry: CollectorRegistry) -> None:
+    def __init__(self, application: Application, paths: Collection[str], metrics: Metrics) -> None:
         self._application = application
         self._durations = Durations("kontor_http_seconds", "How long requests took.", ("route", "code"))
         self._ends = {path: self._durations.of(path) for path in (*paths, "other")}
-        registry.register(self._durations)
+        metrics.registry.register(self._durations)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
