@@ -88,6 +88,11 @@ def _below(values: tuple[Value, ...]) -> tuple[Value, ...]:
     return tuple(value._replace(path=value.path[2:], children=_below(value.children)) for value in values)
 
 
+def services() -> set[str]:
+    """Return the charts that install services."""
+    return {path.parent.name for path in CHARTS.glob("*/Chart.yaml")} - {"lib"} - EXPORTS.keys()
+
+
 def settings_of(chart: str) -> dict[str, dataclasses.Field[Any]]:
     """Return the settings that a service reads, by variable; none for what is no service."""
     if chart in EXPORTS:
@@ -157,11 +162,14 @@ def _special(path: str, chart: str) -> dict[str, Any] | None:
         names = [name for name, field in settings_of(chart).items() if not field.metadata["secret"]]
         free = sorted(name for name in names if not SET_BY_VALUES.fullmatch(name))
         return {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": free}}
-    if path == "secrets.elsewhere":
+    if path == "global.tracing.variables":
+        names = {"pattern": "^OTEL_"}
+        return {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": names}
+    if path in {"secrets.elsewhere", "bootstrap.clients"}:
         fields = {name: {"type": "string"} for name in ("name", "key")}
         place = {"type": "object", "additionalProperties": False, "required": ["name"], "properties": fields}
-        keys = {"enum": sorted(secret_keys(chart))}
-        return {"type": "object", "additionalProperties": place, "propertyNames": keys}
+        known = secret_keys(chart) if path == "secrets.elsewhere" else services() - {chart}
+        return {"type": "object", "additionalProperties": place, "propertyNames": {"enum": sorted(known)}}
     return None
 
 

@@ -11,6 +11,9 @@ from tests.charts.rendering import CHARTS
 from tools.charts import secret_keys
 from tools.crds import CrdsMissing, problems
 
+# Everything is rendered for one test.
+pytestmark = pytest.mark.timeout(300)
+
 KUBERNETES = {"v1", "apps/v1"}
 UNCHECKED = {
     "postgresql.cnpg.io/v1": "nobody publishes a validator of CloudNativePG's objects as a package",

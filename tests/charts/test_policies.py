@@ -15,7 +15,6 @@ VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persiste
 @pytest.fixture(scope="module", params=ORDER)
 def cases(request, charts):
     """The objects of each case of a chart."""
-    charts.all()
     return [charts.rendered(case) for case in CASES if case[0] == request.param]
 
 

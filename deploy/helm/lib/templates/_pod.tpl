@@ -26,6 +26,8 @@ topologySpreadConstraints:
   - topologyKey: {{ . }}
     maxSkew: 1
     whenUnsatisfiable: {{ $values.spread }}
+    # Those of the version before, which are about to go, do not count.
+    matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels:
         {{- include "kontor.selector" (list $root $role) | nindent 8 }}

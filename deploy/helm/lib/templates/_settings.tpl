@@ -63,12 +63,18 @@ KONTOR_JWKS_URL: {{ $scheme }}://kontor-identity:8081/.well-known/jwks.json
 KONTOR_TOKEN_URL: {{ $scheme }}://kontor-identity:8081/oauth2/token
 KONTOR_CLIENT_ID: {{ $values.client.id | default (include "kontor.clientId" $root) }}
 {{- end }}
-{{- with $global.tracing.endpoint }}
-OTEL_EXPORTER_OTLP_ENDPOINT: {{ . }}
+{{- with include "kontor.tracing" $root }}
+{{ . }}
 {{- end }}
 {{- with index ($facts.settings | default dict) $role }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kontor.tracing" -}}
+{{- with .Values.global.tracing.endpoint -}}
+{{ toYaml (merge (dict "OTEL_EXPORTER_OTLP_ENDPOINT" .) $.Values.global.tracing.variables) }}
 {{- end }}
 {{- end }}
 
