@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
         issuer=issuer,
         descriptors=_descriptors(),
         rate_limits=RateLimits(*(Limit(UNLIMITED + number) for number in range(3))),
-        options=Options(access_log=str(data.logs / "access.log")),
+        # Services find it in their environment by themselves.
+        options=Options(
+            access_log=str(data.logs / "access.log"), spans=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        ),
     )
     path = data.path / "envoy.json"
     path.write_text(json.dumps(config, indent=1))
