@@ -59,7 +59,16 @@ def connect(
 class Peers:
     """The other services, by short name: a channel to each, another one once the certificates changed. For threads."""
 
-    def __init__(self, targets: Mapping[str, str], tls: ClientTls | None = None, *, token: Token | None = None) -> None:
+    def __init__(
+        self,
+        targets: Mapping[str, str],
+        tls: ClientTls | None = None,
+        *,
+        token: Token | None = None,
+        reference_seconds: float = 0.2,
+    ) -> None:
+        self.reference_seconds = reference_seconds
+        """How long one of them may take to say whether a record is there."""
         self._targets = targets
         self._tls = tls
         self._token = token
@@ -69,7 +78,8 @@ class Peers:
     @classmethod
     def of(cls, settings: Settings, *, token: Token | None = None) -> Self:
         """Return those that a service is configured with."""
-        return cls(settings.peers, ClientTls.of(settings), token=token)
+        tls, seconds = ClientTls.of(settings), settings.reference_seconds
+        return cls(settings.peers, tls, token=token, reference_seconds=seconds)
 
     def channel(self, service: str) -> grpc.Channel:
         """Return a channel to a service, to be asked for anew for each call. Raises Unavailable where it is unknown."""

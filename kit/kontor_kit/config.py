@@ -209,6 +209,9 @@ class Settings:
     jwks_url: str = setting("KONTOR_JWKS_URL", WEB, "", "where the keys that sign tokens are published")
     jwks_file: Path | None = setting("KONTOR_JWKS_FILE", file, "", "or a file that holds them")
     peers: dict[str, str] = setting("KONTOR_PEERS", peers, "", "where other services answer: name=host:port;...")
+    reference_seconds: float = setting(
+        "KONTOR_REFERENCE_SECONDS", seconds(0.01, 60), "0.2", "how long another service may take to know a record"
+    )
     client_id: str = setting("KONTOR_CLIENT_ID", text, "", "who this service is to others; for work")
     client_secret: str = setting("KONTOR_CLIENT_SECRET", text, "", "its secret", secret=True)
     token_url: str = setting("KONTOR_TOKEN_URL", WEB, "", "where it gets tokens; /oauth2/token of the issuer if empty")

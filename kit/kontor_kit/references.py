@@ -21,7 +21,6 @@ from kontor_kit.errors import InvalidArgument, Unavailable, Violation
 from kontor_kit.ids import parse_name
 from kontor_kit.mapping import pattern_of, reference_type
 
-DEADLINE: Final = 0.2
 _REMEMBERED_SECONDS: Final = 60.0
 _REMEMBERED: Final = 100_000
 _ABSENT: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
@@ -95,7 +94,8 @@ class References:
             foreign.method, lambda text: bytes((0x0A, len(text))) + text.encode(), lambda data: data
         )
         try:
-            ask(name, timeout=DEADLINE, metadata=(("authorization", str(call.metadata.get("authorization", ""))),))
+            token = str(call.metadata.get("authorization", ""))
+            ask(name, timeout=self._peers.reference_seconds, metadata=(("authorization", token),))
         except grpc.RpcError as error:
             if error.code() in _ABSENT:
                 return False

@@ -25,6 +25,7 @@ class Owner:
 
     def __init__(self):
         self.asked = []
+        self.reference_seconds = 0.2
 
     def channel(self, service):
         return SimpleNamespace(unary_unary=lambda *_: self.ask)
