@@ -158,6 +158,8 @@ def _schema(value: Value, chart: str) -> dict[str, Any]:
 
 
 def _special(path: str, chart: str) -> dict[str, Any] | None:
+    if path == "global.issuer":
+        return {"type": "string", "pattern": "^(https?://.+)?$"}
     if path == "settings":
         names = [name for name, field in settings_of(chart).items() if not field.metadata["secret"]]
         free = sorted(name for name in names if not SET_BY_VALUES.fullmatch(name))
