@@ -30,6 +30,7 @@ from kontor_kit.amqp.broker import connection, queue
 from kontor_kit.amqp.relay import Publisher, Relay
 from kontor_kit.changes.waking import Waker
 from kontor_kit.config import Settings
+from kontor_kit.tracing import change_span
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -152,8 +153,8 @@ class TestArrival:
         )
         columns = "event_id, tenant_id, event_type, resource_name, version, event_time, data"
         assert sorted(run_sql(sink, f"SELECT {columns} FROM inbox")) == sorted(logged)
-        (((event, parent),)) = run_sql(sink, "SELECT event_id, traceparent FROM inbox LIMIT 1")
-        assert parent == f"00-{'ab' * 16}-{event.hex[-16:]}-01"
+        ((*told, parent),) = run_sql(sink, "SELECT resource_name, version, event_type, traceparent FROM inbox LIMIT 1")
+        assert parent == f"00-{'ab' * 16}-{change_span(*told)}-01"
 
     def test_what_nobody_wants_is_not_sent(self, source, sink, relay, receive):
         process = receive(types=[f"{KIND}.created"])
