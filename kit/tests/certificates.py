@@ -22,10 +22,10 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self._write(self.path, self._certificate(self.name, self.key, [], is_authority=True))
 
-    def issue(self, name: str, *, common_name: str = "", serial: int = 0):
-        """Return the paths of certificate and key of `name`, which stands in it as a DNS name."""
+    def issue(self, name: str, *more: str, common_name: str = "", serial: int = 0):
+        """Return the paths of certificate and key of `name`, which stands in it as a DNS name, as do `more`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [*map(x509.DNSName, (name, *more)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)])
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         self._write(paths[0], self._certificate(subject, key, names, serial=serial))

@@ -6,15 +6,16 @@ import os
 
 import pytest
 
+from tests.charts import live
 from tests.charts.rendering import Charts
-from tools.helm import HelmMissing, installed
+from tools import crds, helm
 
 
 @pytest.fixture(scope="session")
 def charts(tmp_path_factory):
     try:
-        installed()
-    except HelmMissing as missing:
+        helm.installed()
+    except helm.HelmMissing as missing:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             pytest.fail(str(missing), pytrace=False)
         pytest.skip(str(missing))
@@ -22,7 +23,8 @@ def charts(tmp_path_factory):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say loudly that the charts were not rendered."""
-    if any("Helm is not installed" in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
-        terminalreporter.section("CHARTS NOT RENDERED", sep="!", red=True)
-        terminalreporter.line("python -m tools.helm")
+    """Say loudly what was not looked at."""
+    skipped = "".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    if missing := [sentence for sentence in (helm.MISSING, crds.MISSING, live.MISSING) if sentence in skipped]:
+        terminalreporter.section("CHARTS NOT WHOLLY TESTED", sep="!", red=True)
+        terminalreporter.line("\n".join(missing))

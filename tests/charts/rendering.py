@@ -65,9 +65,12 @@ class Charts:
     def rendered(self, case) -> list[dict]:
         """Return the objects that a case makes; rendered once."""
         if case not in self._rendered:
-            text = self.template(case[0], *self.options(case[1]))
-            self._rendered[case] = [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
+            self._rendered[case] = self.objects(case[0], *self.options(case[1]))
         return self._rendered[case]
+
+    def objects(self, chart: str, *options: str) -> list[dict]:
+        """Return the objects that a chart makes."""
+        return [each for each in yaml.load_all(self.template(chart, *options), yaml.CSafeLoader) if each]
 
     def all(self) -> list[dict]:
         """Return the objects of all cases."""
