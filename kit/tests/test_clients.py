@@ -7,10 +7,11 @@ import time
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kit.tests.echo import SERVICE, Echo, EchoServicer, EchoStub
 from kontor_kit.calls import Call, MethodSpec
-from kontor_kit.clients import Peers, connect, service_config
+from kontor_kit.clients import OUTGOING, Peers, connect, service_config
 from kontor_kit.errors import Unavailable
 from kontor_kit.ids import uuid7
 from kontor_kit.statuses import as_business_error
@@ -72,6 +73,21 @@ class TestCalls:
         trace = contextvars.copy_context().run(serve)
         assert (servicer.call.trace.trace_id, servicer.call.trace.state) == (trace.trace_id, "a=1")
         assert servicer.call.remaining() < 0.5
+
+    def test_are_counted_by_what_became_of_them(self, stub, servicer):
+        registry = CollectorRegistry()
+        registry.register(OUTGOING)
+
+        def count(code):
+            labels = {"rpc_service": SERVICE.full_name, "method": "UpdateEcho", "code": code}
+            return registry.get_sample_value("kontor_client_seconds_count", labels) or 0
+
+        before = count("OK"), count("UNAVAILABLE")
+        stub.UpdateEcho(Echo())
+        servicer.behaviors["UpdateEcho"], _ = failing(1)
+        with pytest.raises(grpc.RpcError):
+            stub.UpdateEcho(Echo())
+        assert (count("OK"), count("UNAVAILABLE")) == (before[0] + 1, before[1] + 1)
 
     def test_stream_has_no_deadline_of_its_own(self, stub, servicer):
         assert len(list(stub.WatchEchoes(Echo()))) == 2

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from kit.tests import operating
 from kontor_kit import watching
-from kontor_kit.db import SchemaCheck
+from kontor_kit.db import SchemaCheck, Statement
 from kontor_kit.due import LATE_SECONDS, Due
 from kontor_kit.jobs import every, take
+from kontor_kit.metrics import Metrics
 from kontor_kit.watching import looking, watch_jobs
 
+PING = Statement(sa.text("SELECT 1"))
 WAKE = Due("wake", "operations", ["state = 1 AND due_time <= :now"], lambda *_: None, marks=False)
 
 
@@ -96,6 +99,20 @@ class TestLooking:
 
         looking(look)(stopping)
         assert len(seen) == 3
+
+
+class TestPool:
+    def test_tells_what_is_in_use_and_who_waits(self, pool):
+        metrics = Metrics()
+        metrics.watch_pool("system", pool.state)
+
+        def value(name):
+            return metrics.registry.get_sample_value(name, {"pool": "system"})
+
+        with pool.read(None) as tx:
+            tx.run(PING)
+            used = value("kontor_pool_used")
+        assert (used - value("kontor_pool_used"), value("kontor_pool_size"), value("kontor_pool_waiting")) == (1, 4, 0)
 
 
 class TestSchema:
