@@ -33,7 +33,8 @@ SET_BY_VALUES = re.compile(
     r"|TLS_.*|PLAINTEXT|DRAIN_.*|LOG_.*|TRUSTED_PROXIES|PUBLIC_URL|TICKETING_STORAGE_.*)|OTEL_.*"
 )
 """Settings that the charts derive from other values."""
-PEERS = {"type": "array", "items": {"type": "object"}}
+OBJECTS = {"to", "clients", "monitoring", "tolerations", "parentRefs"}
+"""Lists of Kubernetes' own objects; others are of texts."""
 
 
 class Value(NamedTuple):
@@ -146,33 +147,30 @@ def _schema(value: Value, chart: str) -> dict[str, Any]:
     if isinstance(value.default, int):
         return {"type": "integer", "minimum": 0}
     if isinstance(value.default, list):
-        return (
-            PEERS
-            if value.path[-1] in {"to", "clients", "monitoring", "tolerations", "parentRefs"}
-            else {
-                "type": "array",
-                "items": {"type": "string"},
-            }
-        )
+        items = "object" if value.path[-1] in OBJECTS else "string"
+        return {"type": "array", "items": {"type": items}}
     return {"type": "object"} if isinstance(value.default, dict) else {"type": "string"}
 
 
 def _special(path: str, chart: str) -> dict[str, Any] | None:
     if path == "global.issuer":
         return {"type": "string", "pattern": "^(https?://.+)?$"}
+    if path == "global.tracing.variables":
+        return _map({"type": "string"}, {"pattern": "^OTEL_"})
     if path == "settings":
         names = [name for name, field in settings_of(chart).items() if not field.metadata["secret"]]
         free = sorted(name for name in names if not SET_BY_VALUES.fullmatch(name))
-        return {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"enum": free}}
-    if path == "global.tracing.variables":
-        names = {"pattern": "^OTEL_"}
-        return {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": names}
+        return _map({"type": "string"}, {"enum": free})
     if path in {"secrets.elsewhere", "bootstrap.clients"}:
         fields = {name: {"type": "string"} for name in ("name", "key")}
         place = {"type": "object", "additionalProperties": False, "required": ["name"], "properties": fields}
         known = secret_keys(chart) if path == "secrets.elsewhere" else services() - {chart}
-        return {"type": "object", "additionalProperties": place, "propertyNames": {"enum": sorted(known)}}
+        return _map(place, {"enum": sorted(known)})
     return None
+
+
+def _map(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": values, "propertyNames": keys}
 
 
 def readme(chart: str) -> str:

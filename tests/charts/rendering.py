@@ -12,7 +12,7 @@ from tools.helm import helm
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "deploy" / "helm"
-SERVICES = ("contacts", "identity", "marketing", "partners", "sales", "ticketing")
+SERVICES = tuple(sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml")))
 ORDER = (*SERVICES, "gateway", "kontor", "dev-infra")
 """What is installed, those first that others are made of."""
 PLATFORM = ORDER[:-1]

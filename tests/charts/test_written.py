@@ -3,13 +3,41 @@
 import re
 
 import pytest
+import yaml
 
-from tests.charts.rendering import ORDER, ROOT
-from tools.charts import schema, values_of, wanted
+from tests.charts.rendering import CHARTS, ORDER, ROOT, SERVICES
+from tools.charts import merged, schema, values_of, wanted
 
 
 def test_readme_and_schema_are_up_to_date():
     assert [str(path) for path, text in wanted().items() if not path.exists() or path.read_text() != text] == []
+
+
+class TestServices:
+    """A new service is not forgotten."""
+
+    def test_each_has_a_chart_with_the_templates_of_the_others(self):
+        own = {"_facts.tpl", "bootstrap.yaml"}
+        templates = {name: {each.name for each in (CHARTS / name / "templates").glob("*")} - own for name in SERVICES}
+        assert len(set(map(frozenset, templates.values()))) == 1
+
+    def test_each_can_be_left_out(self):
+        own, taken = values_of("contacts")
+        (known,) = [value.default for value in merged(own, taken) if value.path == ("global",)]
+        assert known["services"] == dict.fromkeys(known["services"], True)
+        assert known["services"].keys() == set(SERVICES)
+
+    def test_each_is_part_of_the_whole(self):
+        parts = yaml.safe_load((CHARTS / "kontor/Chart.yaml").read_text())["dependencies"]
+        wanted = {"gateway": None} | {name: f"global.services.{name}" for name in SERVICES}
+        assert {each["name"]: each.get("condition") for each in parts} == wanted
+        values = yaml.safe_load((CHARTS / "kontor/values.yaml").read_text())
+        assert values["global"]["services"].keys() == set(SERVICES)
+
+    def test_all_charts_are_of_one_version(self):
+        charts = [yaml.safe_load(path.read_text()) for path in CHARTS.glob("*/Chart.yaml")]
+        asked = {each["version"] for chart in charts for each in chart.get("dependencies", ())}
+        assert len({chart["version"] for chart in charts} | asked) == 1
 
 
 def below(schemas):
