@@ -7,6 +7,7 @@ the variables that OpenTelemetry knows (OTEL_TRACES_SAMPLER, OTEL_BSP_*, OTEL_EX
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Final
 
@@ -24,6 +25,7 @@ from kontor_kit.tracing import Attributes, SpanKind, Trace, recording
 
 _KINDS: Final = {kind: api.SpanKind[kind.name] for kind in SpanKind}
 _SCOPE: Final = InstrumentationScope("kontor")
+_PATIENCE_SECONDS: Final = 2.0
 _FINE: Final = Status(StatusCode.UNSET)
 
 
@@ -42,16 +44,20 @@ class SpanSender:
         )
         # Made for its sampler alone, which it reads from the environment.
         self._sampler = TracerProvider(resource=self._resource, shutdown_on_exit=False).sampler
-        self._processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint))
+        self._exporter = OTLPSpanExporter(endpoint=endpoint)
+        self._processor = BatchSpanProcessor(self._exporter)
 
     def start(self) -> None:
         """Take the spans of this process from now on."""
         recording.recorder = self
 
     def stop(self) -> None:
-        """Take no more, and send those that are left."""
+        """Take no more, and send those that are left; whoever stops does not wait long for a collector that is away."""
         recording.recorder = None
+        end = threading.Timer(_PATIENCE_SECONDS, self._exporter.shutdown)
+        end.start()
         self._processor.shutdown()  # type: ignore[no-untyped-call]
+        end.cancel()
 
     def wants(self, trace_id: str, parent_id: str = "", flags: str = "") -> bool:
         """Tell whether a trace is to be recorded, given what the span that it is continued from says of that."""

@@ -248,6 +248,18 @@ def test_sampler_of_the_environment_decides_alike_on_calls_and_their_events(coll
         sender.stop()
 
 
+def test_collector_that_is_away_costs_spans_and_nothing_else(signer):
+    away = SpanSender("http://127.0.0.1:1", "sales", "serve", "1.0")
+    away.start()
+    with (
+        serving([EchoServicer()], signer.verifier()) as server,
+        connect(f"127.0.0.1:{server.port}", token=signer.token()) as channel,
+    ):
+        assert EchoStub(channel).GetEcho(Echo(text="x")).text == "x"
+        away.stop()
+        assert EchoStub(channel).GetEcho(Echo(text="y")).text == "y"
+
+
 def test_sdk_is_not_imported_where_nothing_is_traced():
     script = (
         "import sys, kontor_kit.main, kontor_kit.amqp.starting;"
