@@ -11,6 +11,7 @@ import datetime as dt
 import logging
 import random
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,7 +118,8 @@ class Worker:
         key = {"handler": name, "event": event_id}
         attempts = 0
         try:
-            with self._database.write(tenant_id) as tx:
+            # The span ends after the transaction, so that it has the commit in it.
+            with ExitStack() as span, self._database.write(tenant_id) as tx:
                 tx.defer(_WITHOUT_FLUSH)
                 rows = tx.run(self._sql.lock, key)
                 if not rows:
@@ -127,8 +129,8 @@ class Worker:
                     raise LookupError(f"nothing in this version handles it: {name}")
                 event = _event(rows[0])
                 trace = start_span(event.traceparent, is_decided=False)
-                with within(trace, f"process {event.type}", SpanKind.CONSUMER, _said(event, name)):
-                    again = handler.handle(event, Work(tx, trace, self._service))
+                span.enter_context(within(trace, f"process {event.type}", SpanKind.CONSUMER, _said(event, name)))
+                again = handler.handle(event, Work(tx, trace, self._service))
                 if not again:
                     tx.defer(self._sql.done, key)
         except Exception as error:
