@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def service_of(name):
     return importlib.import_module(f"kontor_{name}.service").service()
 
 
+@cache
 def referred(service):
     """Return the services whose records those of a service refer to: it asks them whether the records are there."""
     folder = Path(find_spec(f"kontor.{service}.v1").submodule_search_locations[0])
@@ -45,6 +47,7 @@ def referred(service):
     return found & set(SERVICES)
 
 
+@cache
 def imported(service):
     """Return the services whose methods a service imports: it calls them by itself."""
     found = set()
