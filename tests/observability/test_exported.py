@@ -25,7 +25,7 @@ from kontor_kit.testing import ISSUER
 from kontor_kit.testing.programs import free_ports
 from kontor_partners import service as partners_service
 from tests.observability.conftest import envoy
-from tests.observability.rendering import CHARTS, ROOT, expressions, named_metrics, queries
+from tests.observability.rendering import CHARTS, PAGES, ROOT, expressions, named_metrics, queries
 
 TARGET = {"namespace", "job", "instance", "role"}
 """Labels that Prometheus adds."""
@@ -181,6 +181,18 @@ def test_everything_of_ours_that_is_told_is_described(service):
     described = set(re.findall(r"`(kontor_[a-z_]+)`", DESCRIPTION.read_text()))
     told = {name for name in service.samples if name.startswith("kontor_")}
     assert {re.sub(r"_(bucket|count|sum|total|created)$", "", name) for name in told} == described
+
+
+def test_pages_of_alerts_ask_for_what_is_told(service, gateway):
+    told = {**service.samples, **gateway.samples}
+    known = {*told, *(re.sub(r"_(bucket|count|sum|total)$", "", name) for name in told)}
+    known |= {label for labels in told.values() for label in labels}
+    named = {
+        (page.name, name)
+        for page in PAGES.glob("*.md")
+        for name in re.findall(r"\b(?:kontor|envoy)_[a-z][a-z_]+", page.read_text())
+    }
+    assert {(page, name) for page, name in named if name not in known} == set()
 
 
 def test_no_label_names_a_tenant_or_a_record(service):
