@@ -84,10 +84,24 @@ class TestValues:
         with pytest.raises(AssertionError, match="additional properties 'replicsa' not allowed"):
             charts.template(chart, "--set=global.issuer=https://x.example", "--set=replicsa=3")
 
-    def test_latest_is_refused(self, charts):
-        with pytest.raises(AssertionError, match="name a version"):
-            charts.template("contacts", "--set=global.issuer=https://x.example", "--set=global.image.tag=latest")
+    @pytest.mark.parametrize("chart", [*SERVICES, "gateway"])
+    def test_the_address_of_the_platform_must_be_given(self, charts, chart):
+        with pytest.raises(AssertionError, match="say where people and clients reach the gateway"):
+            charts.template(chart, *(["--set=bootstrap.enabled=false"] if chart == "identity" else []))
 
-    def test_a_folder_of_one_pod_is_refused_for_attachments(self, charts):
-        with pytest.raises(AssertionError, match="pods share no folder"):
-            charts.template("ticketing", "--set=global.issuer=https://x.example", "--set=storage.url=file:///data")
+    @pytest.mark.parametrize(
+        ("chart", "values", "sentence"),
+        [
+            ("contacts", "global.image.tag=latest", "name a version"),
+            ("ticketing", "storage.url=file:///data", "pods share no folder"),
+            ("identity", "bootstrap.admin=a@b.example", "bootstrap.tenant: needed"),
+            ("contacts", "global.tls.certManager.enabled=true", "name the issuer"),
+            ("contacts", "settings.KONTOR_TREADS=3", "KONTOR_TREADS"),
+            ("contacts", "secrets.elsewhere.database-uri.name=x", "database-uri"),
+            ("contacts", "global.issuer=crm.example.com", "does not match pattern"),
+            ("contacts", "global.transport=kafka", "must be one of 'stream', 'amqp'"),
+        ],
+    )
+    def test_what_cannot_work_is_refused_with_a_reason(self, charts, chart, values, sentence):
+        with pytest.raises(AssertionError, match=sentence):
+            charts.template(chart, "--set=global.issuer=https://x.example", f"--set={values}")
