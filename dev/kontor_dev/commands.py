@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,16 @@ def _up(arguments: Namespace) -> int:
     from kontor_dev import up
     from kontor_dev.platform import SERVICES, chosen
 
+    run = up.up
     try:
-        only = {"services": chosen(arguments.services)} if arguments.services is not None else {}
+        services = SERVICES if arguments.services is None else chosen(arguments.services)
     except KeyError as error:
         known = ", ".join(service.name for service in SERVICES)
         raise WrongUsage(f"--services: there is no service {error}; there are {known}.") from None
-    if arguments.demo and only.get("services", SERVICES) != SERVICES:
-        raise WrongUsage("--services leaves out what the demo data needs: add --no-demo.")
+    if services != SERVICES:
+        run = partial(up.up, services=services)
+        if arguments.demo:
+            raise WrongUsage("--services leaves out what the demo data needs: add --no-demo.")
     if arguments.amqp_url and arguments.transport != "amqp":
         raise WrongUsage("--amqp-url is for --transport amqp.")
     if arguments.amqp_url and not arguments.amqp_url.startswith(("amqp://", "amqps://")):
@@ -112,7 +116,7 @@ def _up(arguments: Namespace) -> int:
     if arguments.replicas < 1:
         raise WrongUsage("--replicas must be 1 or more.")
     given = ("data", "port", "replicas", "demo", "transport", "amqp_url")
-    return up.up(up.Options(**{name: getattr(arguments, name) for name in given}), **only)
+    return run(up.Options(**{name: getattr(arguments, name) for name in given}))
 
 
 def _status(arguments: Namespace) -> int:
