@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.charts import live
+from kontor_kit.testing.missing import go_without
 from tests.charts.rendering import Charts
-from tools import crds, helm
+from tools import helm
 
 
 @pytest.fixture(scope="session")
@@ -16,15 +14,5 @@ def charts(tmp_path_factory):
     try:
         helm.installed()
     except helm.HelmMissing as missing:
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
+        go_without(missing)
     return Charts(tmp_path_factory.mktemp("charts"))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say loudly what was not looked at."""
-    skipped = "".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
-    if missing := [sentence for sentence in (helm.MISSING, crds.MISSING, live.MISSING) if sentence in skipped]:
-        terminalreporter.section("CHARTS NOT WHOLLY TESTED", sep="!", red=True)
-        terminalreporter.line("\n".join(missing))

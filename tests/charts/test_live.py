@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
+from kontor_kit.testing.missing import go_without
 from tests.charts.live import ALONE, MISSING, is_possible
 from tests.charts.rendering import ROOT
 
@@ -16,9 +16,7 @@ from tests.charts.rendering import ROOT
 @pytest.mark.usefixtures("charts")
 def test_what_the_charts_tell_processes_is_enough_to_work_together(tmp_path):
     if not is_possible():
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(MISSING, pytrace=False)
-        pytest.skip(MISSING)
+        go_without(MISSING)
     command = [*ALONE, sys.executable, "-m", "tests.charts.live", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from kontor.api.v1 import annotations_pb2
 from kontor_gateway.config import render as render_gateway
 from kontor_gateway.settings import Options
 from kontor_kit.testing import ISSUER
+from kontor_kit.testing.missing import go_without
 from kontor_kit.testing.programs import Program, free_ports
 from tests.observability.collector import Collector
 from tests.observability.rendering import CHARTS, render
@@ -26,7 +26,6 @@ from tools.helm import HelmMissing
 from tools.prometheus import PrometheusMissing, installed
 
 DESCRIPTORS = Path(annotations_pb2.__file__).parents[2] / "descriptors.binpb"
-_MISSING = ("Helm is not installed", "Prometheus is not installed")
 
 
 def pytest_collection_modifyitems(items):
@@ -44,17 +43,7 @@ def rendered(tmp_path_factory):
         folder = tmp_path_factory.mktemp("charts")
         return {chart: render(chart, folder) for chart in CHARTS}
     except (HelmMissing, PrometheusMissing) as missing:
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say loudly that the alerts were not tried."""
-    reports = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
-    if any(missing in report for missing in _MISSING for report in reports):
-        terminalreporter.section("ALERTS NOT TRIED", sep="!", red=True)
-        terminalreporter.line("python -m tools.helm; python -m tools.prometheus")
+        go_without(missing)
 
 
 @pytest.fixture

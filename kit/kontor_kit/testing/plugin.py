@@ -18,13 +18,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from kontor_kit.service import Service
 from kontor_kit.testing import Signer, plans, postgres, rabbitmq
 from kontor_kit.testing.databases import Databases, ServiceDatabase
+from kontor_kit.testing.missing import go_without, summarize
 from kontor_kit.testing.running import Peer, Running, running
 
 # Its assertions are to tell as much as those of a test.
@@ -49,15 +50,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_resources].close()
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly that a part of the tests did not run."""
-    if problem := config.stash.get(_missing, ""):
-        terminalreporter.section("NOT TESTED WITH A DATABASE", sep="!", red=True)
-        terminalreporter.line(problem)
-    # A worker of pytest-xdist tells of it only by the tests that it skipped.
-    if any(rabbitmq.MISSING in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
-        terminalreporter.section("NOT TESTED WITH RABBITMQ", sep="!", red=True)
-        terminalreporter.line(rabbitmq.MISSING)
+    summarize(terminalreporter)
 
 
 def _server_url(config: pytest.Config) -> str:
@@ -82,15 +77,8 @@ def postgres_url(pytestconfig: pytest.Config) -> str:
     """The URL of a superuser of a PostgreSQL server."""
     url = _server_url(pytestconfig)
     if not url:
-        _go_without(pytestconfig.stash[_missing])
+        go_without(pytestconfig.stash[_missing])
     return url
-
-
-def _go_without(problem: str) -> NoReturn:
-    """Skip the test; where CI is set, fail it."""
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-        pytest.fail(problem, pytrace=False)
-    pytest.skip(problem)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +95,7 @@ def rabbitmq_installed() -> None:
     try:
         rabbitmq.installed()
     except rabbitmq.RabbitMissing as error:
-        _go_without(str(error))
+        go_without(error)
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +156,7 @@ def serve_explained(databases: Databases, serve: Serve) -> Serve:
         try:
             plans.explain(database)
         except plans.NotExplained as error:
-            _go_without(str(error))
+            go_without(error)
         return serve(service, database, database_pool_size=1, **changes)
 
     return start
