@@ -123,6 +123,17 @@ class TestErrors:
             assert (response.status_code, response.text) == (404, text)
             assert response.headers["content-type"] == "text/html; charset=utf-8"
 
+    def test_plain_text_is_handed_out_as_it_is(self, gateway):
+        """Envoy's own answers to gRPC-Web look much like it."""
+
+        def answer(*_):
+            return gateway.upstream.message("google.api.HttpBody")(content_type="text/plain", data=b"It smokes.")
+
+        gateway.upstream.answers["/kontor.ticketing.v1.AttachmentService/DownloadAttachment"] = answer
+        response = gateway.call("GET", "/v1/attachments/a:download")
+        assert (response.status_code, response.text) == (200, "It smokes.")
+        assert response.headers["content-type"] == "text/plain"
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [("kontor.api.v1.Suspects", "suspects"), ("kontor.api.v1.EditConflict", "fields")],

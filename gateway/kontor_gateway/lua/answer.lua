@@ -31,7 +31,9 @@ end
 
 -- Envoy answers gRPC-Web in plain text by itself, of which its filter makes a status that is only near the right one.
 local function complete_grpc_web(handle, headers)
-  if headers:get("content-type") ~= "text/plain" or not headers:get("grpc-status") then return headers end
+  local status = headers:get("grpc-status")
+  -- With success it is a text that a service hands out.
+  if headers:get("content-type") ~= "text/plain" or not status or status == "0" then return headers end
   local body = handle:body()
   local message = body and body:getBytes(0, body:length()) or ""
   if body then body:setBytes("") end
