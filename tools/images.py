@@ -91,19 +91,17 @@ def build(names: Sequence[str]) -> None:
 
 def make(name: str, image: str, *options: str) -> None:
     """Build the image of `name` and call it `image`; `options` are those of buildah."""
-    values = {
-        "BUILD_IMAGE": _build_image(),
-        "BASE_IMAGE": _base_image(),
-        "VERSION": _project(name)["version"],
-        "REVISION": _run("git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40").strip(),
-    }
+    revision = _run("git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40").strip()
+    labels = {"version": _project(name)["version"], "revision": revision}
+    bases = {"BUILD_IMAGE": _build_image(), "BASE_IMAGE": _base_image()}
     wheels = _fetched(name)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as pip:
         pip.write("[global]\nno-index = true\nfind-links = /wheels\n")
         pip.flush()
         _buildah(
             *("build-using-dockerfile", "--layers", f"--timestamp={EPOCH}", *options),
-            *(f"--build-arg={key}={value}" for key, value in values.items()),
+            *(f"--build-arg={argument}={base}" for argument, base in bases.items()),
+            *(f"--label=org.opencontainers.image.{label}={value}" for label, value in labels.items()),
             *(f"--secret=id=pip,src={pip.name}", f"--volume={wheels}:/wheels:ro"),
             *(f"--file={dockerfiles()[name]}", f"--tag={image}", str(ROOT)),
         )

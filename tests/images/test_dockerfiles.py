@@ -44,7 +44,7 @@ def test_linter_finds_nothing(hadolint):
 @pytest.mark.parametrize("name", IMAGES)
 def test_what_runs_is_an_ordinary_user_and_no_shell(name):
     words = [line.split(maxsplit=1)[0] for line in final_stage(name)[1:] if re.match(r"[A-Z]", line)]
-    assert set(words) == {"COPY", "ENV", "ARG", "LABEL", "WORKDIR", "USER", "ENTRYPOINT"}
+    assert set(words) == {"COPY", "ENV", "LABEL", "WORKDIR", "USER", "ENTRYPOINT"}
     assert "USER 65532:65532" in final_stage(name)
     assert f'ENTRYPOINT ["python3", "-m", "kontor_{name}"]' in final_stage(name)
 

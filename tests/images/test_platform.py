@@ -53,7 +53,8 @@ def instance(mails):
         finally:
             made.clear_away()
             left = podman("ps", "--all", "--quiet", f"--filter=label={LABEL}={path}").split()
-            podman("rm", "--force", "--ignore", *left)
+            if left:  # by who was killed
+                podman("rm", "--force", "--ignore", *left)
 
 
 def containers():
