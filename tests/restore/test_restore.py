@@ -9,13 +9,14 @@ import os
 import subprocess
 import tempfile
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
-from kontor_dev.platform import SERVICES, command, environment
+from kontor_dev.platform import SERVICES, environment
 from tests.e2e.instance import Instance, eventually, rows
 from tests.e2e.rest import Rest
 from tests.restore.collecting import Collector
@@ -87,7 +88,7 @@ def operate(platform, service, *words):
     """Run a command of a service as its operator does."""
     state = platform.folder.running()
     env = environment(platform.folder, service, database_port=state["database_port"], settings=state["trust"])
-    done = subprocess.run(command(service.name, *words), env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(service.command(*words), env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     print(done.stdout.strip())  # the figures of the run
 
@@ -113,8 +114,12 @@ def collected(platform):
 
 
 def differences(left, right):
-    """Return the names of the lists that are not the same."""
-    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+    """Return the lists that are not the same, with the first record that is not, as it was and as it is."""
+    return {
+        name: next(((one, other) for one, other in zip_longest(left[name], right[name]) if one != other))
+        for name in left.keys() & right.keys()
+        if left[name] != right[name]
+    } | dict.fromkeys(left.keys() ^ right.keys(), "in one of them only")
 
 
 def attach(platform):
@@ -152,7 +157,7 @@ def test_restored_tenant_is_what_it_was(start, folder):
     with Stopped(second.platform):
         restore(second.platform, archive)
         restored = collected(second.platform)
-    assert differences(original, restored) == []
+    assert differences(original, restored) == {}
     with Rest(second.platform) as rest:
         assert rest.send("GET", f"{attachment}:download").content == b"content"
     become_quiet(second.platform)
@@ -160,4 +165,4 @@ def test_restored_tenant_is_what_it_was(start, folder):
         operate(second.platform, service, "verify-changes", "--tenant", tenant)
         if service.follows:
             assert ask(second.platform, service.name, "SELECT count(*) FROM inbox WHERE state = 2") == 0
-    print("lists that time has changed since:", differences(original, collected(second.platform)))
+    print("lists that work has changed since:", sorted(differences(original, collected(second.platform))))
