@@ -9,7 +9,7 @@ from typing import Any
 from kontor_gateway.contract import Binding, Contract, Field, Message, Method
 from kontor_gateway.examples import Examples
 from kontor_gateway.fields import HTTP_BODY, kind_of
-from kontor_gateway.responses import HEADERS, components, error_statuses
+from kontor_gateway.responses import HEADERS, PAGE_NOT_FOUND, components, error_statuses
 from kontor_gateway.schemas import STATUS, Mode, Schemas, schema_name
 from kontor_gateway.templates import Template
 
@@ -100,6 +100,8 @@ class _Generator:
             str(status): {"$ref": f"#/components/responses/{status}"}
             for status in error_statuses(method, binding, headers)
         }
+        if method.is_public and method.response == HTTP_BODY:
+            operation["responses"]["404"] = {"$ref": f"#/components/responses/{PAGE_NOT_FOUND}"}
         return operation
 
     def _description(self, method: Method) -> str:

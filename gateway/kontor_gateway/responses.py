@@ -9,6 +9,8 @@ from kontor_gateway.contract import Binding, Method
 Json = dict[str, Any]
 
 HEADERS = ("RateLimit", "RateLimit-Policy", "X-Request-Id")
+PAGE_NOT_FOUND = "404-page"
+"""The component for 404 where the answer may be a page."""
 IDEMPOTENCY_KEY, IF_MATCH = "Idempotency-Key", "If-Match"
 
 _PRINTABLE: Json = {"type": "string", "maxLength": 128, "pattern": "^[!-~]([ -~]*[!-~])?$"}
@@ -66,8 +68,11 @@ def error_statuses(method: Method, binding: Binding, headers: set[str]) -> list[
 
 def components() -> Json:
     """The components `responses`, `headers` and `parameters`."""
+    nowhere = _error(404)
+    nowhere["description"] = "The link leads nowhere; where people follow it, a page says so."
+    nowhere["content"] |= {"text/html": {"schema": {}}}
     return {
-        "responses": {str(status): _error(status) for status in _ERRORS},
+        "responses": {str(status): _error(status) for status in _ERRORS} | {PAGE_NOT_FOUND: nowhere},
         "headers": {
             "ETag": _header("The version of the resource, for If-Match.", '"v1"'),
             "RateLimit": _header("What is left of the limit that is nearest.", '"client";r=199;t=1'),
