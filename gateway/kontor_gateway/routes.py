@@ -133,7 +133,8 @@ def _action(method: Method, options: Options) -> Json:
                 },
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # One that is dead has the least requests, and is chosen first again and again.
+        "host_selection_retry_max_attempts": 20,
     }
     if method.is_read and not is_stream:
         # A server that stops cancels what comes in at this moment; of callers that go away nobody hears.

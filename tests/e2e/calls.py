@@ -19,7 +19,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from kontor.api.v1 import conflict_pb2
-from kontor_kit.calls import MethodSpec
+from kontor_kit.calls import HTTP_STATUS_HEADER, MethodSpec
 from tests.e2e.contract import service_of
 from tests.e2e.support import Platform
 
@@ -146,9 +146,13 @@ class Client:
         make = channel.unary_stream if spec.is_streaming else channel.unary_unary
         send = make(spec.full_name, _encode, response_deserializer=spec.output.FromString)
         try:
-            answer = send(request, metadata=tuple(metadata.items()), timeout=30)
-            # Of a stream the first answer will do.
-            return Answer("OK", _first(answer) if spec.is_streaming else answer)
+            if spec.is_streaming:
+                # The first answer will do.
+                return Answer("OK", _first(send(request, metadata=tuple(metadata.items()), timeout=30)))
+            answer, made = send.with_call(request, metadata=tuple(metadata.items()), timeout=30)
+            # A page for people, which says that a link leads nowhere.
+            is_nowhere = (HTTP_STATUS_HEADER, "404") in made.initial_metadata()
+            return Answer("NOT_FOUND" if is_nowhere else "OK", answer)
         except grpc.RpcError as error:
             status = rpc_status.from_call(error)
             if status is None:
@@ -174,8 +178,9 @@ class Client:
         if spec.is_streaming:
             return self._first_line(verb, path, parameters, headers, spec)
         response = self.http.request(verb, path, params=parameters, headers=headers, **sent)
-        if response.status_code == 200 and spec.output is HttpBody:
-            return Answer("OK", HttpBody(content_type=response.headers["content-type"], data=response.content))
+        if spec.output is HttpBody and (response.status_code == 200 or _is_page(response)):
+            body = HttpBody(content_type=response.headers["content-type"], data=response.content)
+            return Answer({200: "OK", 404: "NOT_FOUND"}[response.status_code], body)
         if response.status_code == 200:
             return Answer("OK", json_format.Parse(response.content, spec.output()))
         return read_error(response)
@@ -188,6 +193,10 @@ class Client:
                 response.read()
                 return read_error(response)
             return Answer("OK", json_format.Parse(next(response.iter_lines()), spec.output()))
+
+
+def _is_page(response: httpx.Response) -> bool:
+    return response.headers["content-type"].startswith("text/html")
 
 
 def _first(stream: Any) -> Any:
