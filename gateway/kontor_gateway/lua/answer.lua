@@ -5,11 +5,11 @@
 local GRPC = { "grpc-status", "grpc-message", "grpc-accept-encoding", "grpc-encoding", "grpc-status-details-bin" }
 
 local function set_status(headers)
-  local status = headers:get("x-kontor-http-status")
-  if status then headers:remove("x-kontor-http-status") end
-  -- A gRPC answer is always 200: its status is in grpc-status.
+  -- A gRPC answer is always 200: its status is in grpc-status, that of a page stays in our own header.
   if (headers:get("content-type") or ""):find("^application/grpc") then return end
   for _, name in ipairs(GRPC) do headers:remove(name) end
+  local status = headers:get("x-kontor-http-status")
+  headers:remove("x-kontor-http-status")
   if status and status:find("^[2-5]%d%d$") then headers:replace(":status", status) end
 end
 
