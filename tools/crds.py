@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tools import debian
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "tests" / "charts" / "crds"
@@ -60,10 +61,8 @@ def install() -> None:
 def main() -> int:
     """Find or install it; say what to do where neither is possible."""
     try:
-        if shutil.which("npm") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            for words in (["update"], ["install", "--yes", "--no-install-recommends", "nodejs", "npm"]):
-                subprocess.run(["apt-get", "--quiet=2", *words], env=env, check=True, stdout=sys.stderr)
+        if shutil.which("npm") is None and debian.is_possible():
+            debian.install("nodejs", "npm")
         if not folder().exists():
             install()
     except (OSError, subprocess.CalledProcessError) as error:
