@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,39 +48,32 @@ def render(  # noqa: PLR0913 - what differs between installations is told apart 
     """
     options, rate_limits = options or Options(), rate_limits or RateLimits()
     contract = Contract.load(descriptors).only(upstreams)
+    documents = _documents(contract, issuer)
+    host = virtual_host(contract, documents=documents, rate_limits=rate_limits, options=options)
     manager = _connection_manager(options) | {
         "http_filters": http_filters(
             contract,
             issuer=issuer,
             audience=audience,
-            jwks_url=f"{'https' if options.upstream_tls else 'http'}://{identity_http[0][0]}:{identity_http[0][1]}"
-            "/.well-known/jwks.json",
+            jwks_url=_jwks_url(identity_http[0], options),
             rate_limits=rate_limits,
             options=options,
         ),
         "route_config": {
             "name": "kontor",
             "max_direct_response_body_size_bytes": DIRECT_LIMIT,
-            "virtual_hosts": [
-                virtual_host(contract, documents=_documents(contract, issuer), rate_limits=rate_limits, options=options)
-            ],
+            "virtual_hosts": [host],
         },
     }
     clusters = [_grpc_cluster(name, addresses, options) for name, addresses in sorted(upstreams.items())]
+    clusters += [_http_cluster(IDENTITY, identity_http, options), *_beside(admin, options)]
     listeners = [_listener(listen, manager, tls, options)]
     if options.metrics:
         listeners.append(_metrics_listener(options.metrics))
-        clusters.append(_cluster(_ADMIN, [admin], {"explicit_http_config": {"http_protocol_options": {}}}))
-    if options.spans:
-        manager["tracing"] = tracing()
-        clusters.append(_collector_cluster(options))
     return {
         "node": {"id": "gateway", "cluster": "kontor"},
         "admin": {"address": _socket(admin)},
-        "static_resources": {
-            "listeners": listeners,
-            "clusters": [*clusters, _http_cluster(IDENTITY, identity_http, options)],
-        },
+        "static_resources": {"listeners": listeners, "clusters": clusters},
         "overload_manager": _overload(),
     }
 
@@ -98,6 +92,19 @@ def _listener(listen: Address, manager: Json, tls: Tls | None, options: Options)
     if tls:
         chain["transport_socket"] = listener_socket(tls, options.secrets)
     return {"name": "gateway", "address": _socket(listen), "filter_chains": [chain]}
+
+
+def _beside(admin: Address, options: Options) -> Iterator[Json]:
+    """Where else it calls: its own administration for metrics, and who collects spans."""
+    if options.metrics:
+        yield _cluster(_ADMIN, [admin], {"explicit_http_config": {"http_protocol_options": {}}})
+    if options.spans:
+        yield _collector_cluster(options)
+
+
+def _jwks_url(identity: Address, options: Options) -> str:
+    scheme = "https" if options.upstream_tls else "http"
+    return f"{scheme}://{identity[0]}:{identity[1]}/.well-known/jwks.json"
 
 
 def _metrics_listener(address: Address) -> Json:
@@ -147,6 +154,7 @@ def _connection_manager(options: Options) -> Json:
         "early_header_mutation_extensions": [_strip_headers()],
         "local_reply_config": local_reply_config(),
         "access_log": _access_log(options.access_log) if options.access_log else [],
+        **({"tracing": tracing()} if options.spans else {}),
     }
 
 

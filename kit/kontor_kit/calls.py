@@ -42,7 +42,7 @@ access = logging.getLogger("kontor_kit.access")
 PUBLIC: Final = "public"
 AUTHENTICATED: Final = "authenticated"
 HTTP_STATUS_HEADER: Final = "x-kontor-http-status"
-FAULTS: Final = frozenset(
+_FAULTS: Final = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -212,7 +212,6 @@ class CallPath:
 
     def _unary(self, spec: MethodSpec, behavior: Behavior) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         begin, end = self.metrics.calls.begin, self.metrics.calls.of(spec.service, spec.name)
-        said = {"rpc.system": "grpc", "rpc.service": spec.service, "rpc.method": spec.name}
 
         def serve(data: bytes, context: grpc.ServicerContext) -> bytes:
             begin()
@@ -230,7 +229,7 @@ class CallPath:
                 end(code.name, seconds)
                 _log(call, code, seconds)
                 if recording.recorder is not None:
-                    _tell_span(call, code, seconds, said)
+                    tell_rpc(call.trace, SpanKind.SERVER, call.method.full_name[1:], code, seconds)
             if call.headers:
                 context.send_initial_metadata(tuple(call.headers.items()))
             return body
@@ -355,8 +354,14 @@ def _log(call: Call, code: grpc.StatusCode, seconds: float) -> None:
         access.log(level, "slow call" if slow else "call", extra=fields)
 
 
-def _tell_span(call: Call, code: grpc.StatusCode, seconds: float, said: Attributes) -> None:
+def tell_rpc(trace: Trace, kind: SpanKind, method: str, code: grpc.StatusCode, seconds: float) -> None:
+    """Record the span of a call that has just ended, by who made it or who served it; `method` is `service/method`."""
+    service, _, name = method.partition("/")
+    attributes: Attributes = {
+        "rpc.system": "grpc",
+        "rpc.service": service,
+        "rpc.method": name,
+        "rpc.grpc.status_code": code.value[0],
+    }
     began = time.time_ns() - int(seconds * 1e9)
-    attributes = {**said, "rpc.grpc.status_code": code.value[0]}
-    failure = code.name if code in FAULTS else ""
-    record(call.trace, call.method.full_name[1:], SpanKind.SERVER, began, attributes, failure=failure)
+    record(trace, method, kind, began, attributes, failure=code.name if code in _FAULTS else "")

@@ -12,12 +12,12 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from kontor_kit.calls import FAULTS, Call, MethodSpec
+from kontor_kit.calls import Call, MethodSpec, tell_rpc
 from kontor_kit.config import Settings
 from kontor_kit.errors import Unavailable
 from kontor_kit.metrics import RPC_LABELS, Durations
 from kontor_kit.tls import ClientTls, Watched, channel_credentials
-from kontor_kit.tracing import SpanKind, Trace, current_deadline, current_trace, record, recorded_below
+from kontor_kit.tracing import SpanKind, Trace, current_deadline, current_trace, recorded_below
 
 Token = str | Callable[[], str]
 """A bearer token, or what gives one for each call."""
@@ -167,18 +167,15 @@ class _Outgoing(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Make the call, and count it; a span where spans are recorded."""
         trace = recorded_below()
-        began, started = time.time_ns(), time.monotonic()
+        started = time.monotonic()
         call = continuation(self._complete(client_call_details, self._deadline, trace), request)
 
         def end(ended: Any) -> None:
-            _, service, method = client_call_details.method.split("/")
-            code = ended.code()
-            OUTGOING.of(service, method)(code.name, time.monotonic() - started)
+            path = client_call_details.method[1:]
+            code, seconds = ended.code(), time.monotonic() - started
+            OUTGOING.of(*path.split("/"))(code.name, seconds)
             if trace is not None:
-                said = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-                failure = code.name if code in FAULTS else ""
-                attributes = {**said, "rpc.grpc.status_code": code.value[0]}
-                record(trace, f"{service}/{method}", SpanKind.CLIENT, began, attributes, failure=failure)
+                tell_rpc(trace, SpanKind.CLIENT, path, code, seconds)
 
         call.add_done_callback(end)
         return call

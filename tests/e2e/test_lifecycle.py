@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from kontor_dev.probes import is_in_rotation
 from tests.e2e.instance import Instance, environment, eventually, rows
+from tests.e2e.load import Load
 from tests.e2e.rest import Rest
 
 # What is enough to see how processes live; the machine has other tests to run.
@@ -80,42 +80,6 @@ def create(rest, name, **headers):
     return rest.send("POST", "accounts", {"displayName": name}, headers=headers, allowDuplicates=True)
 
 
-class Load:
-    """Reads and writes for as long as the block lasts, and notes what went wrong."""
-
-    def __init__(self, platform):
-        self.made, self.failed, self.asked = [], [], 0
-        self._platform = platform
-        self._enough = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=[kind]) for kind in ("read", "write", "write once")]
-
-    def _run(self, kind):
-        with Rest(self._platform) as rest:
-            while not self._enough.is_set():
-                name = f"Load {uuid.uuid4()}"
-                key = {"idempotency-key": name} if kind == "write once" else {}
-                try:
-                    answer = rest.send("GET", "accounts", pageSize=1) if kind == "read" else create(rest, name, **key)
-                except httpx.TransportError as error:
-                    self.failed.append((kind, 0, repr(error)))
-                    continue
-                self.asked += 1
-                if answer.status_code != 200:
-                    self.failed.append((kind, answer.status_code, answer.text))
-                elif kind != "read":
-                    self.made.append(answer.json()["name"])
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._enough.set()
-        for thread in self._threads:
-            thread.join()
-
-
 class TestCommands:
     def test_status_names_every_process(self, instance, running):
         found = rows(running)
@@ -173,7 +137,7 @@ class TestKilled:
         # The gateway may have turned away from a replica that was replaced before.
         eventually(lambda: all_serve(running))
         pid = rows(running)["contacts-serve-1"]["pid"]
-        with Load(running) as load:
+        with Load(running, ["contacts"]) as load:
             time.sleep(0.3)
             os.kill(pid, signal.SIGKILL)
             eventually(lambda: all_serve(running))
@@ -192,7 +156,7 @@ class TestKilled:
         assert {name for name in before if after[name]["pid"] != before[name]["pid"]} == set(killed)
 
     def test_postgres_comes_back_and_nothing_that_was_promised_is_lost(self, running, rest):
-        with Load(running) as load:
+        with Load(running, ["contacts"]) as load:
             eventually(lambda: len(load.made) > 20)
             pid = rows(running)["postgres"]["pid"]
             os.kill(pid, signal.SIGKILL)
@@ -215,7 +179,7 @@ class TestKilled:
 
 class TestRestart:
     def test_of_a_service_under_load_fails_no_request(self, running, rest):
-        with Load(running) as load:
+        with Load(running, ["contacts"]) as load:
             answer = running.command("restart", "contacts")
         assert re.findall(r"^(\S+) serves", answer, re.MULTILINE) == [
             "contacts-serve-1",

@@ -7,13 +7,10 @@ tests/e2e/test_lifecycle.py.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import tempfile
-import threading
 import time
-import uuid
 from pathlib import Path
 
 import httpx
@@ -21,22 +18,13 @@ import pytest
 
 from kontor_dev.platform import SERVICES
 from tests.e2e.instance import Instance
+from tests.e2e.load import COLLECTIONS, Load
 from tests.e2e.rest import Rest
 
 pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(not os.environ.get("KONTOR_ROLLING"), reason="six restarts take minutes: make rolling"),
 ]
-# A collection of each service that needs no other, and what a record of it must have beside its name.
-COLLECTIONS = {
-    "identity": ("teams", {}),
-    "contacts": ("accounts", {}),
-    "sales": ("territories", {}),
-    "ticketing": ("queues", {}),
-    "marketing": ("topics", {}),
-    "partners": ("programmes", {"currencyCode": "EUR", "levels": [{"id": "silver", "displayName": "Silver"}]}),
-}
-KINDS = ("read", "write", "write once")
 
 
 @pytest.fixture
@@ -51,52 +39,6 @@ def platform():
             instance.clear_away()
 
 
-class Load:
-    """Reads, writes, and writes with a key on all services in turn, a thread each; notes what went wrong."""
-
-    def __init__(self, platform):
-        self.failed, self.made, self.asked = [], [], 0
-        self._platform = platform
-        self._enough = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=[kind]) for kind in KINDS]
-
-    def _run(self, kind):
-        with Rest(self._platform) as rest:
-            for service in itertools.cycle(COLLECTIONS):
-                if self._enough.is_set():
-                    return
-                try:
-                    answer = self._ask(rest, kind, service)
-                except httpx.TransportError as error:
-                    self.failed.append((service, kind, repr(error)))
-                    continue
-                self.asked += 1
-                if answer.status_code != 200:
-                    self.failed.append((service, kind, answer.status_code, answer.text))
-                elif kind != "read":
-                    self.made.append(answer.json()["name"])
-
-    def _ask(self, rest, kind, service):
-        collection, more = COLLECTIONS[service]
-        if kind == "read":
-            return rest.send("GET", collection, pageSize=1)
-        word = uuid.uuid4().hex
-        key = {"key": f"load_{word}"} if service == "marketing" else {}
-        query = {"allowDuplicates": True} if service == "contacts" else {}
-        headers = {"idempotency-key": word} if kind == "write once" else {}
-        return rest.send("POST", collection, {"displayName": f"Load {word}", **key, **more}, headers=headers, **query)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._enough.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def retries(platform):
     """How often the gateway has sent a request again."""
     address = json.loads((platform.data / "envoy.json").read_text())["admin"]["address"]["socket_address"]
@@ -108,7 +50,7 @@ def retries(platform):
 
 def test_restart_of_every_service_fails_no_request(platform):
     assert set(COLLECTIONS) == {service.name for service in SERVICES}
-    with Load(platform) as load:
+    with Load(platform, [*COLLECTIONS]) as load:
         for service in COLLECTIONS:
             before, asked, began = retries(platform), load.asked, time.monotonic()
             platform.command("restart", service)
