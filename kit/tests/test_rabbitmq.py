@@ -90,3 +90,13 @@ def test_where_none_is_installed_it_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(rabbitmq.RabbitMissing, match="apt install rabbitmq-server"):
         rabbitmq.installed()
+
+
+def test_what_is_said_beside_the_answer_is_no_part_of_it(rabbitmq_server, monkeypatch):
+    """Libraries speak up in the forked process before the program runs: gRPC does."""
+    loud = rabbitmq_server.node.folder / "erl_call"
+    loud.write_text(f'#!/bin/sh\necho epoll_ctl failed >&2\nexec {rabbitmq._erl_call()} "$@"\n')
+    loud.chmod(0o755)
+    monkeypatch.setattr(rabbitmq, "_erl_call", lambda: str(loud))
+    with rabbitmq_server.host():
+        pass

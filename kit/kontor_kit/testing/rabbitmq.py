@@ -154,14 +154,14 @@ class Node:
             input=f"{expression}.\n",
             env=self.environment(),
             cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            # Two streams: gRPC writes into the second one where it is loaded, after the fork and before the program.
+            capture_output=True,
             text=True,
             check=False,
             **as_user(user),
         )
         if ended.stdout.strip() != "{ok, ok}":
-            raise RuntimeError(f"{expression} failed: {ended.stdout}")
+            raise RuntimeError(f"{expression} failed: {ended.stdout}{ended.stderr}")
 
 
 class Server:
