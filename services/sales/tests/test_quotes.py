@@ -115,8 +115,10 @@ class TestPrimary:
         first = quote(anna, opportunity=deal.name, lines=[line(99)])
         anna("DeleteQuote", name=first.name)
         second = quote(anna, opportunity=deal.name, lines=[line(70)])
+        assert amount(anna, deal) == Decimal(70)
         assert anna("UndeleteQuote", name=first.name).primary
         assert not anna("GetQuote", name=second.name).primary
+        assert amount(anna, deal) == Decimal(99)
 
     def test_first_one_drives_the_opportunity(self, anna):
         deal = opportunity(anna, account="accounts/01900000-0000-7000-8000-000000000001")

@@ -119,6 +119,12 @@ class Quotes(ResourceServicer):
             _refuse(rules.ACCEPTED)
         return super().delete(request, call, tx)
 
+    def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Bring a quote back, and let it drive its opportunity where it is primary."""
+        quote = super().undelete(request, call, tx)
+        self._drive(tx, call, quote)
+        return quote
+
     # Its way.
 
     def submit_quote(self, request: Any, call: Call, tx: Transaction) -> Any:

@@ -84,6 +84,7 @@ class Offers:
     def show_page(self, request: Any, call: Call) -> Any:
         """Return what the link offers as a page; one that says why where it leads nowhere."""
         call.set_header("cache-control", "no-store")
+        call.set_header("referrer-policy", "no-referrer")  # The link is all that it takes to accept.
         try:
             data = page.render(self.review(request, call))
         except NotFound as error:
