@@ -201,11 +201,7 @@ class Records:
         if locked is None:
             raise self.not_found(name)
         if not locked.writable:
-            raise PermissionDenied(
-                f"your permission {call.method.permission} does not reach {name}",
-                reason="OUT_OF_SCOPE",
-                metadata={"permission": call.method.permission},
-            )
+            raise out_of_scope(call, name)
         if live and not is_live(locked.message):
             raise FailedPrecondition(f"{name} is deleted; undelete it first", reason="DELETED")
         return locked
@@ -340,6 +336,16 @@ class Records:
         if index in self.RESOURCE.conflicts:
             return AlreadyExists(self.RESOURCE.conflicts[index])
         raise error
+
+
+def out_of_scope(call: Call, name: str) -> PermissionDenied:
+    """Return the refusal to change a record that the caller may see."""
+    permission = call.method.permission
+    return PermissionDenied(
+        f"your permission {permission} does not reach {name}",
+        reason="OUT_OF_SCOPE",
+        metadata={"permission": permission},
+    )
 
 
 def principal_of(call: Call) -> Principal:

@@ -15,7 +15,7 @@ from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import Operations
 from kontor_kit.principals import Scope
-from kontor_kit.records import principal_of
+from kontor_kit.records import out_of_scope, principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store
 from kontor_kit.tracing import Trace
@@ -171,11 +171,7 @@ class DealRegistrations(ResourceServicer):
         """Raise PermissionDenied where the method's permission does not reach it: before sales is asked for the caller."""
         id = parse_name(seen.name, self.RESOURCE.pattern, "name")
         if self.store.get_one(tx, Reach(principal_of(call), self.scope(call)), id, ("name",)) is None:
-            raise PermissionDenied(
-                f"your permission {call.method.permission} does not reach {seen.name}",
-                reason="OUT_OF_SCOPE",
-                metadata={"permission": call.method.permission},
-            )
+            raise out_of_scope(call, seen.name)
 
     def _begin(
         self, request: Any, call: Call, tx: Transaction, account: str = ""
