@@ -72,14 +72,18 @@ class Receipt(NamedTuple):
     """None as long as something may be left."""
 
 
+def tables_of(metadata: sa.MetaData) -> list[sa.Table]:
+    """Return the tables that hold what is of a tenant and goes with it, those first that others refer to."""
+    return [table for table in metadata.sorted_tables if "tenant_id" in table.c and table.name != RECEIPTS]
+
+
 class Forgetting:
     """Forgets tenants in the database of one service, as the system role, which no row of others is hidden from."""
 
     def __init__(self, metadata: sa.MetaData, system: Database) -> None:
         self._system = system
         # What refers to others comes before them.
-        tables = [table for table in reversed(metadata.sorted_tables) if "tenant_id" in table.c]
-        self._tables = [table.name for table in tables if table.name != RECEIPTS]
+        self._tables = [table.name for table in reversed(tables_of(metadata))]
 
     def advance(self, tenant_id: uuid.UUID, request_id: str, *, seconds: float = SECONDS, size: int = BATCH) -> Receipt:
         """Go on with a deletion for some `seconds`, `size` rows at a time; return what it came to.

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from kontor_dev.platform import SERVICES
 from kontor_kit import migrations
-from kontor_kit.tenants.exporting import tables_of
+from kontor_kit.forgetting import tables_of
 from kontor_kit.testing import TENANT
 from kontor_kit.testing.schema import insert_row
 

@@ -48,7 +48,6 @@ class Manifest:
     position: int
     """Of the last change of the log, of any tenant: the archive has everything up to it, and nothing behind it but
     what was committed and waited to be told."""
-    incarnation: int
     export_time: dt.datetime
     log_since: dt.datetime | None
     """When the oldest change in it was put into the log; None where there is none."""

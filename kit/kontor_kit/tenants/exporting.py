@@ -18,10 +18,12 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from kontor_kit.config import Settings
-from kontor_kit.forgetting import RECEIPTS
+from kontor_kit.forgetting import tables_of
 from kontor_kit.migrations import MIGRATION_LOCK
 from kontor_kit.service import Service
 from kontor_kit.tenants.archive import Manifest, Part, Writer
+
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _PLAIN: Final = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "client_encoding": "UTF8"}
 """How values are written, whatever the server is set to."""
@@ -41,7 +43,7 @@ def export(service: Service, settings: Settings, tenant_id: uuid.UUID, folder: P
                 service=service.name,
                 tenant_id=tenant_id,
                 revision=revision(connection),
-                **_state(connection),
+                position=one(connection, "SELECT position FROM change_log_state")[0],
                 export_time=dt.datetime.now(dt.UTC),
                 log_since=one(connection, since, tenant_id)[0],
                 tables=tables,
@@ -52,7 +54,7 @@ def export(service: Service, settings: Settings, tenant_id: uuid.UUID, folder: P
 
 
 @contextmanager
-def as_owner(settings: Settings, *, shared: bool) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+def as_owner(settings: Settings, *, shared: bool) -> Iterator[Connection]:
     """Yield a connection in autocommit mode; nobody migrates meanwhile, nor restores another tenant unless `shared`."""
     with psycopg.connect(settings.owner_database_url, autocommit=True) as connection:
         for name, value in _PLAIN.items():
@@ -60,11 +62,6 @@ def as_owner(settings: Settings, *, shared: bool) -> Iterator[psycopg.Connection
         lock = "pg_advisory_lock_shared" if shared else "pg_advisory_lock"
         connection.execute(f"SELECT {lock}(%s)", [MIGRATION_LOCK])
         yield connection
-
-
-def tables_of(metadata: sa.MetaData) -> list[sa.Table]:
-    """Return the tables of which an archive has a part, those first that others refer to."""
-    return [table for table in metadata.sorted_tables if "tenant_id" in table.c and table.name != RECEIPTS]
 
 
 def columns_of(table: sa.Table) -> list[str]:
@@ -77,25 +74,18 @@ def names(columns: list[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-def one(connection: psycopg.Connection[tuple[Any, ...]], query: Any, *parameters: Any) -> tuple[Any, ...]:
+def one(connection: Connection, query: Any, *parameters: Any) -> tuple[Any, ...]:
     """Return the only row of a query."""
     [row] = connection.execute(query, parameters).fetchall()
     return row
 
 
-def revision(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+def revision(connection: Connection) -> str:
     """Return the version of the database's schema."""
     return str(one(connection, "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version")[0])
 
 
-def _state(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[str, int]:
-    position, incarnation = one(connection, "SELECT position, incarnation FROM change_log_state")
-    return {"position": position, "incarnation": incarnation}
-
-
-def _write(
-    connection: psycopg.Connection[tuple[Any, ...]], writer: Writer, table: sa.Table, tenant_id: uuid.UUID
-) -> Part:
+def _write(connection: Connection, writer: Writer, table: sa.Table, tenant_id: uuid.UUID) -> Part:
     columns = columns_of(table)
     query = sql.SQL("COPY (SELECT {} FROM {} WHERE tenant_id = {} ORDER BY {}) TO STDOUT").format(
         names(columns),
@@ -111,7 +101,7 @@ def _write(
 
 
 def _write_contents(
-    connection: psycopg.Connection[tuple[Any, ...]],
+    connection: Connection,
     service: Service,
     settings: Settings,
     writer: Writer,

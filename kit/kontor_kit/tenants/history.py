@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
@@ -21,7 +20,7 @@ from kontor_kit.changes.digests import BEGINNING, chain, content_digest
 from kontor_kit.changes.sequencer import CHANNEL, facts
 from kontor_kit.errors import FailedPrecondition
 from kontor_kit.tenants.archive import Manifest
-from kontor_kit.tenants.exporting import names, one
+from kontor_kit.tenants.exporting import Connection, names, one
 
 TABLES: Final = ("change_log", "change_log_heads", "change_log_seals")
 ASIDE: Final = "archived_"
@@ -38,8 +37,6 @@ what they had for longer."""
 _BATCH: Final = 1000
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 
 def take_up(connection: Connection, log: sa.Table, manifest: Manifest) -> None:
     """Put the archived log into the log. Raises FailedPrecondition (ARCHIVE_BROKEN) where its chain is not whole."""
@@ -53,11 +50,12 @@ def take_up(connection: Connection, log: sa.Table, manifest: Manifest) -> None:
     begin = _lowest(connection) - 1
     [old] = one(connection, "SELECT count(*) FROM archived_change_log WHERE position < %s", told_from)
     begin -= old
-    _move(connection, log, chains, (_LOWEST, told_from), begin)
+    _move(connection, log, chains, _Stretch(_LOWEST, told_from, "log_time"), begin)
     # From here on no sequencer works, until this is committed.
     [end] = one(connection, "SELECT position FROM change_log_state FOR UPDATE")
     restored = end + 1
-    end = _move(connection, log, chains, (told_from, _HIGHEST), restored)
+    # What is told again is kept as long as what is new, or its month would go with positions near the end of the log.
+    end = _move(connection, log, chains, _Stretch(told_from, _HIGHEST, "now()"), restored)
     if chains.old != head[0]:
         raise FailedPrecondition("the chain of the archived log is broken", reason="ARCHIVE_BROKEN")
     last = end if end > restored else begin + old
@@ -79,14 +77,11 @@ def _lowest(connection: Connection) -> int:
     return int(one(connection, f"SELECT {lowest}")[0])
 
 
-def _move(connection: Connection, log: sa.Table, chains: _Chains, bounds: tuple[int, int], position: int) -> int:
-    """Put the archived changes from the first bound to below the second into the log; return the last position.
-
-    They get the positions behind `position`.
-    """
+def _move(connection: Connection, log: sa.Table, chains: _Chains, stretch: _Stretch, position: int) -> int:
+    """Put archived changes into the log, at the positions behind `position`; return the last position."""
     columns = [column.name for column in log.c]
     query = sql.SQL("COPY change_log ({}) FROM STDIN").format(names(columns))
-    for batch in _batches(connection, columns, bounds):
+    for batch in _batches(connection, columns, stretch):
         with connection.cursor().copy(query) as rows:
             for entry in batch:
                 position += 1
@@ -95,14 +90,24 @@ def _move(connection: Connection, log: sa.Table, chains: _Chains, bounds: tuple[
     return position
 
 
-def _batches(connection: Connection, columns: list[str], bounds: tuple[int, int]) -> Iterator[list[dict[str, Any]]]:
+def _batches(connection: Connection, columns: list[str], stretch: _Stretch) -> Iterator[list[dict[str, Any]]]:
+    values = [sql.SQL(stretch.log_time) if column == "log_time" else sql.Identifier(column) for column in columns]
     query = sql.SQL(
         "SELECT {} FROM archived_change_log WHERE position >= %s AND position < %s ORDER BY position"
-    ).format(names(columns))
+    ).format(sql.SQL(", ").join(values))
     with connection.cursor("archived") as cursor:
-        cursor.execute(query, bounds)
+        cursor.execute(query, (stretch.first, stretch.end))
         while rows := cursor.fetchmany(_BATCH):
             yield [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+class _Stretch(NamedTuple):
+    """Archived changes by their positions: from `first` to below `end`."""
+
+    first: int
+    end: int
+    log_time: str
+    """When they count as put into the log, in SQL."""
 
 
 class _Chains:

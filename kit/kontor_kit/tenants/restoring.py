@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -15,12 +14,11 @@ from psycopg import sql
 
 from kontor_kit.config import Settings
 from kontor_kit.errors import AlreadyExists, FailedPrecondition
+from kontor_kit.forgetting import tables_of
 from kontor_kit.service import Service
 from kontor_kit.tenants import history
 from kontor_kit.tenants.archive import Manifest, Reader
-from kontor_kit.tenants.exporting import as_owner, columns_of, names, one, revision, tables_of
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from kontor_kit.tenants.exporting import Connection, as_owner, columns_of, names, one, revision
 
 
 def restore(service: Service, settings: Settings, folder: Path) -> Manifest:

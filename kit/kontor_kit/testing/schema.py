@@ -24,8 +24,9 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 
 from kontor_kit import migrations
+from kontor_kit.forgetting import tables_of
 from kontor_kit.service import Service
-from kontor_kit.tenants.exporting import columns_of, export, names, tables_of
+from kontor_kit.tenants.exporting import columns_of, export, names
 from kontor_kit.tenants.restoring import restore
 from kontor_kit.testing import TENANT
 

@@ -210,6 +210,17 @@ class TestOldHistory:
         there.rows("SELECT drop_change_log(now() - interval '35 days')")
         assert there.chains() == {anna.tenant: 1}
 
+    def test_is_kept_from_now_on_where_it_is_told_again(self, here, there, tmp_path):
+        anna = here.running.caller()
+        written(anna)
+        here.sequence()
+        here.rows("UPDATE change_log SET log_time = log_time - interval '5 days'")
+        [(began,)] = there.rows("SELECT clock_timestamp()")
+        here.export(anna.tenant, tmp_path)
+        there.restore(tmp_path)
+        assert there.rows("SELECT count(*) FROM change_log WHERE position > 0 AND log_time < %s", began) == [(0,)]
+        assert there.chains() == {anna.tenant: 3}
+
     def test_is_told_to_the_tenant_only(self, there, anna, tmp_path):
         follower = there.follower()
         _, position = told(follower, all_tenants=True)

@@ -3,7 +3,8 @@
 import pytest
 
 from kontor_kit.errors import FailedPrecondition
-from kontor_kit.tenants.exporting import export, tables_of
+from kontor_kit.forgetting import tables_of
+from kontor_kit.tenants.exporting import export
 from kontor_kit.tenants.restoring import restore
 from kontor_kit.testing import TENANT
 from kontor_kit.testing.schema import DatabaseChecks, insert_row
