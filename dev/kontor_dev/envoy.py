@@ -6,6 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kontor_dev import probes
 from kontor_dev.data import DataFolder
@@ -37,10 +38,7 @@ def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
         issuer=issuer,
         descriptors=_descriptors(),
         rate_limits=RateLimits(*(Limit(UNLIMITED + number) for number in range(3))),
-        # Services find it in their environment by themselves.
-        options=Options(
-            access_log=str(data.logs / "access.log"), spans=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-        ),
+        options=Options(access_log=str(data.logs / "access.log"), **_spans()),
     )
     path = data.path / "envoy.json"
     path.write_text(json.dumps(config, indent=1))
@@ -55,6 +53,14 @@ def spec(data: DataFolder, plan: Plan, port: int, issuer: str) -> Spec:
         stage=3,
         stop_seconds=STOP_SECONDS,
     )
+
+
+def _spans() -> dict[str, Any]:
+    """Returns where spans are sent; services find it in their environment by themselves."""
+    found: dict[str, Any] = {"spans": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")}
+    if authorities := os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE"):
+        found["spans_ca"] = Path(authorities)
+    return found
 
 
 def _descriptors() -> Path:

@@ -20,6 +20,7 @@ from kontor_gateway.docs import page
 from kontor_gateway.openapi import openapi, openapi_json
 from kontor_gateway.settings import Limit, Options, RateLimits, Tls, UpstreamTls
 from kontor_gateway.tls import secrets
+from kontor_gateway.tracing import collector
 
 _ADMIN: Final = ("127.0.0.1", 9901)
 _ADMIN_HELP: Final = "where Envoy tells about itself and is told to drain; default 127.0.0.1:9901"
@@ -153,7 +154,7 @@ def _add_render_options(command: argparse.ArgumentParser) -> None:
     add("--trusted-hops", type=int, default=defaults.trusted_hops, help="proxies in front that are trusted (0)")
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="an origin whose pages may call")
     add("--access-log", default=defaults.access_log, help='a file, "" for none (%(default)s)')
-    add("--spans", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), metavar="URL",
+    add("--spans", type=_endpoint, default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), metavar="URL",
         help="where spans are sent by OTLP over gRPC; OTEL_EXPORTER_OTLP_ENDPOINT by default, nowhere without")  # fmt: skip
     add("--spans-ca", type=Path, default=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE", defaults.spans_ca),
         help="PEM; for https; OTEL_EXPORTER_OTLP_CERTIFICATE by default, then %(default)s")  # fmt: skip
@@ -167,6 +168,15 @@ def _add_render_options(command: argparse.ArgumentParser) -> None:
 
 def _descriptors() -> Path:
     return Path(annotations_pb2.__file__).parents[2] / "descriptors.binpb"
+
+
+def _endpoint(text: str) -> str:
+    try:
+        if text:
+            collector(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _address(text: str) -> Address:

@@ -66,6 +66,12 @@ def test_endpoint_of_spans_that_is_none_is_refused():
         configuration(options=Options(spans="collector:4317"))
 
 
+def test_command_says_which_option_is_no_endpoint(capsys):
+    with pytest.raises(SystemExit):
+        main(["render", "--upstream", "a=a:1", "--identity-http", "a:1", "--spans", "collector:4317"])
+    assert "argument --spans: 'collector:4317' is not of the form http" in capsys.readouterr().err
+
+
 def test_command_writes_valid_files_with_tls(tmp_path):
     authority = Authority(tmp_path)
     certificate, key = authority.issue("gateway")
