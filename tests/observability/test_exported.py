@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
@@ -24,11 +23,16 @@ from kontor_kit.metrics import Metrics
 from kontor_kit.testing import ISSUER
 from kontor_kit.testing.programs import free_ports
 from kontor_partners import service as partners_service
+from tests.e2e.instance import eventually
 from tests.observability.conftest import envoy
+from tests.observability.prometheus import answers
 from tests.observability.rendering import CHARTS, PAGES, ROOT, expressions, named_metrics, queries
 
 TARGET = {"namespace", "job", "instance", "role"}
 """Labels that Prometheus adds."""
+OPERATOR = {"container", "endpoint", "pod", "service"}
+"""And those that its operator does."""
+PATIENCE = 120
 DESCRIPTION = ROOT / "docs" / "operations" / "observability.md"
 ACCOUNT = "accounts/0198a000-0000-7000-8000-0000000000aa"
 _MATCHER = re.compile(r'(\w+)(?:=~|!=|=)"')
@@ -68,19 +72,6 @@ def scraped(url):
     return httpx.get(f"{url}/metrics", timeout=10).text
 
 
-def await_that(condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.1)
-
-
-def is_well(url):
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/livez", timeout=1).status_code < 500
-    return False
-
-
 @pytest.fixture(scope="module")
 def service(databases, peer, keys, signer):
     """What the roles of a service tell, each a process, with a broker that is not there; and identity of its HTTP."""
@@ -112,9 +103,9 @@ def service(databases, peer, keys, signer):
             stack.callback(process.kill)
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         for url in urls:
-            await_that(lambda url=url: is_well(url))
+            eventually(lambda url=url: answers(f"{url}/livez"), PATIENCE)
         call(f"127.0.0.1:{listen}", signer.token())
-        await_that(lambda: "kontor_source_silent_seconds{" in scraped(urls[1]))
+        eventually(lambda: "kontor_source_silent_seconds{" in scraped(urls[1]), PATIENCE)
         yield Exported(*map(scraped, urls), requests_told())
 
 
@@ -142,7 +133,7 @@ def gateway(tmp_path_factory, keys):
     with envoy(tmp_path_factory.mktemp("gateway") / "envoy", upstreams, keys) as (url, admin):
         httpx.get(f"{url}/v1/accounts")
         # Histograms are there after some seconds only.
-        await_that(lambda: "envoy_http_downstream_rq_time_bucket" in told(admin))
+        eventually(lambda: "envoy_http_downstream_rq_time_bucket" in told(admin), PATIENCE)
         return Exported(told(admin))
 
 
@@ -193,6 +184,12 @@ def test_pages_of_alerts_ask_for_what_is_told(service, gateway):
         for name in re.findall(r"\b(?:kontor|envoy)_[a-z][a-z_]+", page.read_text())
     }
     assert {(page, name) for page, name in named if name not in known} == set()
+
+
+def test_no_label_is_one_that_a_target_has(service, gateway):
+    """Prometheus would call it otherwise, and no rule would find it."""
+    told = {label for each in (service, gateway) for labels in each.samples.values() for label in labels}
+    assert told & (TARGET | OPERATOR) == set()
 
 
 def test_no_label_names_a_tenant_or_a_record(service):

@@ -34,8 +34,6 @@ spec:
     - port: metrics
       path: {{ (include "kontor.facts" . | fromYaml).metrics | default "/metrics" }}
       interval: {{ $monitoring.interval }}
-      # `service` is the gRPC service in what is measured, and must not be replaced by the name of this Service.
-      honorLabels: true
       relabelings:
         - sourceLabels: [__meta_kubernetes_pod_label_app_kubernetes_io_component]
           targetLabel: role

@@ -17,7 +17,8 @@ annotations:
 {{- define "kontor.podSpec" -}}
 {{- $root := index . 0 -}}{{- $role := index . 1 -}}
 {{- $values := $root.Values -}}
-{{- if has $role (list "migrate" "bootstrap") }}
+{{- $facts := include "kontor.facts" $root | fromYaml -}}
+{{- if has $role ($facts.jobs | default list) }}
 restartPolicy: Never
 {{- else }}
 serviceAccountName: {{ include "kontor.name" $root }}
