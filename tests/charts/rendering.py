@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from tools.charts import CHARTS, exports_of
 from tools.helm import helm
 
 ROOT = Path(__file__).parents[2]
-CHARTS = ROOT / "deploy" / "helm"
 SERVICES = tuple(sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml")))
 ORDER = (*SERVICES, "gateway", "kontor", "dev-infra")
 """What is installed, those first that others are made of."""
@@ -24,8 +24,7 @@ def _cases():
     for chart in ORDER:
         for own in sorted((CHARTS / chart / "ci").glob("*-values.yaml")):
             yield chart, tuple(dict.fromkeys([f"{chart}/{MINIMAL}", str(own.relative_to(CHARTS))]))
-        kinds = {"kontor": (), "dev-infra": (), "gateway": ("platform",)}.get(chart, ("platform", "service"))
-        for kind in kinds:
+        for kind in exports_of(chart):
             for shared in sorted((CHARTS / "lib/ci" / kind).glob("*-values.yaml")):
                 yield chart, (f"{chart}/{MINIMAL}", str(shared.relative_to(CHARTS)))
 

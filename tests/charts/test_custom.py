@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from kontor_kit.testing.missing import go_without
-from tests.charts.rendering import CHARTS
-from tools.charts import secret_keys
+from tools.charts import CHARTS, secret_keys
 from tools.crds import CrdsMissing, problems
 
 # Everything is rendered for one test.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 
 import pytest
@@ -14,7 +13,7 @@ from kontor_kit import main
 from kontor_kit.config import variable
 from kontor_kit.tls import read_principals
 from tests.charts.rendering import CASES, SERVICES, name_of, pods_of
-from tools.charts import secret_keys
+from tools.charts import secret_keys, service_of
 
 VALUES = {
     "DATABASE_URL": "postgresql://somebody:secret@db.example.com/kontor",
@@ -24,10 +23,6 @@ VALUES = {
 WITHOUT_CERTIFICATE = {"migrate", "bootstrap", "receive"}
 """Who serves no gRPC, and so needs no certificate."""
 SERVICE_CASES = [case for case in CASES if case[0] in SERVICES]
-
-
-def service_of(chart):
-    return importlib.import_module(f"kontor_{chart}.service").service()
 
 
 def containers(charts, case):
