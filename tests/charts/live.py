@@ -174,19 +174,21 @@ def ask(path: str, token: str, body: object = None) -> dict:
         return json.load(response)
 
 
-def refused_without_certificate(machine: Machine) -> bool:
-    """Tell whether identity's gRPC lets in nobody without a certificate of the authority."""
+def is_let_in(machine: Machine, *certificate: Path) -> bool:
+    """Tell whether identity's gRPC answers who shows a certificate with its key, or none."""
     context = ssl.create_default_context(cafile=machine.authority.path)
     context.set_alpn_protocols(["h2"])
-    try:
-        with (
-            socket.create_connection(("kontor-identity", 50051), 5) as plain,
-            context.wrap_socket(plain, server_hostname="kontor-identity") as secure,
-        ):
-            secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            return not secure.recv(1)
-    except OSError:
-        return True
+    if certificate:
+        context.load_cert_chain(*certificate)
+    with socket.create_connection(("kontor-identity", 50051), 5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname="kontor-identity") as secure:
+                secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                return bool(secure.recv(1))
+        except ssl.SSLCertVerificationError:
+            raise  # It is we who refuse.
+        except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
+            return False
 
 
 def play(machine: Machine, database: str) -> None:
@@ -204,7 +206,8 @@ def play(machine: Machine, database: str) -> None:
         "/v1/accounts", token, {"displayName": "Blue Harbour", "roles": ["ROLE_CUSTOMER"], "owner": administrator}
     )
     assert ask(f"/v1/{made['name']}", token)["owner"] == administrator
-    assert refused_without_certificate(machine)
+    assert is_let_in(machine, *machine.authority.issue("somebody"))
+    assert not is_let_in(machine)
     # Its work has got a token with the id that it was told before the account was there, and follows identity.
     until = time.monotonic() + PATIENCE
     with psycopg.connect(database, dbname="contacts", autocommit=True) as connection:
@@ -216,6 +219,15 @@ def play(machine: Machine, database: str) -> None:
     print("contacts follows identity")
 
 
+def make_databases(url: str, infra: list[dict]) -> str:
+    """Do what PostgreSQL of dev-infra does at its start, and return where the server is that it was done on: host:port."""
+    (made,) = [each["data"]["databases.sql"] for each in infra if each["kind"] == "ConfigMap"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in filter(str.strip, made.split(";")):
+            connection.execute(statement.encode())
+        return f"{connection.info.host}:{connection.info.port}"
+
+
 def main(folder: Path) -> None:
     """Do it all."""
     charts = Charts(folder / "charts")
@@ -224,12 +236,7 @@ def main(folder: Path) -> None:
     infra = charts.rendered(("dev-infra", ("dev-infra/ci/minimal-values.yaml",)))
     switch_loopback_on()
     with postgres.running() as url:
-        (made,) = [each["data"]["databases.sql"] for each in infra if each["kind"] == "ConfigMap"]
-        with psycopg.connect(url, autocommit=True) as connection:
-            for statement in filter(str.strip, made.split(";")):
-                connection.execute(statement.encode())
-            where = f"{connection.info.host}:{connection.info.port}"
-        machine = Machine(objects, infra, where, folder)
+        machine = Machine(objects, infra, make_databases(url, infra), folder)
         machine.name_services()
         try:
             play(machine, url)

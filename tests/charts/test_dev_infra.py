@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-
 import psycopg
 import pytest
 
+from kontor_kit.migrations import migrate
 from kontor_kit.testing import postgres
+from tests.charts.live import make_databases
 from tests.charts.rendering import SERVICES
-from tools.charts import secret_keys
+from tools.charts import secret_keys, service_of
 
 CASE = ("dev-infra", ("dev-infra/ci/minimal-values.yaml",))
 
@@ -29,19 +29,14 @@ def test_every_service_finds_its_keys(secrets):
     }
 
 
+@pytest.mark.usefixtures("postgres_url")
 def test_databases_are_such_that_they_can_be_migrated(charts, secrets):
-    (made,) = [each for each in charts.rendered(CASE) if each["kind"] == "ConfigMap"]
     with postgres.running() as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            for statement in filter(str.strip, made["data"]["databases.sql"].split(";")):
-                connection.execute(statement.encode())
-            port = connection.info.port
-        keys = {
-            key: value.replace("dev-postgresql:5432", f"127.0.0.1:{port}") for key, value in secrets["contacts"].items()
-        }
-        service = importlib.import_module("kontor_contacts.service").service()
+        where = make_databases(url, charts.rendered(CASE))
+        keys = {key: value.replace("dev-postgresql:5432", where) for key, value in secrets["contacts"].items()}
+        service = service_of("contacts")
         environ = {f"KONTOR_CONTACTS_{key.upper().replace('-', '_')}": keys[key] for key in keys if "database" in key}
         settings = service.settings.load("contacts", environ, need=["owner_database_url"])
-        importlib.import_module("kontor_kit.migrations").migrate(settings, service)
+        migrate(settings, service)
         with psycopg.connect(settings.database_url) as connection:
             assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (0,)

@@ -13,7 +13,7 @@ from tests.charts.rendering import ROOT
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("charts")
+@pytest.mark.usefixtures("charts", "postgres_url")
 def test_what_the_charts_tell_processes_is_enough_to_work_together(tmp_path):
     if not is_possible():
         go_without(MISSING)
