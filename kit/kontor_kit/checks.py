@@ -14,8 +14,9 @@ from typing import Any
 import protovalidate
 from buf.validate import validate_pb2
 from google.api import resource_pb2
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kontor_kit import behaviours
 from kontor_kit.calls import MethodSpec
@@ -24,6 +25,9 @@ from kontor_kit.errors import InvalidArgument, Violation
 _PARTS = ("Update", "Upsert")
 _BATCH = "BatchCreate"
 _ROWS = "requests"
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+"""The first and the last second of a google.protobuf.Timestamp."""
+_SECOND = 1_000_000_000
 
 
 class Checks:
@@ -59,7 +63,7 @@ class Checks:
             nuls = list(_with_nul(message, ""))
             if nuls:
                 return nuls
-        missing = behaviours.require(message)
+        missing = [*behaviours.require(message), *_wrong_times(message, "")]
         known = {violation.field for violation in missing}
         if not _has_rules(message.DESCRIPTOR):
             return missing
@@ -95,18 +99,50 @@ def _has_rules(root: Descriptor) -> bool:
 
     Asking the validator makes a thread let go of the interpreter, which costs a busy server more than all else here.
     """
-    found, queue = {root.full_name}, [root]
-    while queue:
-        message = queue.pop()
+    for message in _within(root):
         options: list[tuple[Any, Any]] = [(message, validate_pb2.message)]
         options += [(field, validate_pb2.field) for field in message.fields]
         options += [(oneof, validate_pb2.oneof) for oneof in message.oneofs]
         if any(element.GetOptions().HasExtension(option) for element, option in options):
             return True
+    return False
+
+
+def _within(root: Descriptor) -> Iterator[Descriptor]:
+    """Yield `root` and the types of all messages anywhere in it, each once."""
+    found, queue = {root.full_name}, [root]
+    while queue:
+        message = queue.pop()
+        yield message
         inner = {field.message_type.full_name: field.message_type for field in message.fields if field.message_type}
         queue += [type_ for name, type_ in inner.items() if name not in found]
         found.update(inner)
-    return False
+
+
+@functools.cache
+def _timed(message: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """Return the fields of a message that are times, or messages with times anywhere in them."""
+    return tuple(
+        field
+        for field in message.fields
+        if field.message_type and any(type_ is Timestamp.DESCRIPTOR for type_ in _within(field.message_type))
+    )
+
+
+def _wrong_times(message: Message, prefix: str) -> Iterator[Violation]:
+    """Find the times that are none: neither PostgreSQL nor Python knows years but those from 1 to 9999."""
+    for field in _timed(message.DESCRIPTOR):
+        held = getattr(message, field.name)
+        if not field.is_repeated:
+            entries: Any = [("", held)] if message.HasField(field.name) else []
+        else:
+            entries = held.items() if isinstance(held, Mapping) else enumerate(held)
+        for key, entry in entries:
+            path = f"{prefix}{field.name}{_step(key)}"
+            if not isinstance(entry, Timestamp):
+                yield from _wrong_times(entry, f"{path}.")
+            elif not (_FIRST <= entry.seconds <= _LAST and 0 <= entry.nanos < _SECOND):
+                yield Violation(path, "must be a time between the years 1 and 9999")
 
 
 def _with_nul(message: Message, prefix: str) -> Iterator[Violation]:
