@@ -156,10 +156,14 @@ class TestRules:
             ({"kind": RULE, "filter": "tags:"}, "filter"),
             ({"kind": RULE, "filter": "shoe_size = 43"}, "filter"),
             ({"kind": RULE, "filter": "NOT tags:one"}, "filter"),
+            ({"kind": RULE, "filter": "tier = GOLDEN"}, "filter"),
+            ({"kind": RULE, "filter": "owner = nobody"}, "filter"),
+            ({"kind": RULE, "filter": 'create_time > "yesterday"'}, "filter"),
+            ({"kind": RULE, "filter": "open_complaints > 99999999999999999999"}, "filter"),
             ({"kind": STATIC, "filter": "tags:one"}, "filter"),
             ({"kind": RULE, "include_segments": [f"segments/{uuid.UUID(int=1)}"]}, "include_segments[0]"),
         ],
-        ids=["empty", "unfinished", "field", "index", "list", "reference"],
+        ids=["empty", "unfinished", "field", "index", "enum", "name", "time", "number", "list", "reference"],
     )
     def test_names_what_is_wrong(self, anna, segment, path):
         refusal = anna.refusal("CreateSegment", segment={"display_name": "Wrong", **segment})

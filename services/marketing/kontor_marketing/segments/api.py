@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from google.protobuf.empty_pb2 import Empty
 
 from kontor.marketing.v1 import segment_membership_service_pb2, segment_service_pb2
+from kontor_kit import filters
 from kontor_kit.calls import Call
 from kontor_kit.db import Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, Violation
@@ -77,7 +78,8 @@ class Segments(ResourceServicer):
     def _check_rule(self, tx: Transaction, segment: Any) -> None:
         """Raise InvalidArgument where the filter says nothing, or the segments it refers to are not there or refer to it."""
         if node := parse(segment.filter):
-            PARTY.filter_fields.compile(node, {})
+            # With its values: one that is none would fail whoever changes a party afterwards.
+            PARTY.filter_fields.compile(node, {}).parameters(filters.values(node))
         # Two who each refer to the other's segment would make a circle that neither sees.
         self.shared.requests.serialise(tx, "segments/rules")
         known = self._membership.rules(tx)
