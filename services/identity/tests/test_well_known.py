@@ -15,6 +15,7 @@ from kontor_identity.oauth.tokens import AccessTokens
 from kontor_kit.errors import Unauthenticated, Unavailable
 from kontor_kit.testing import AUDIENCE, ISSUER
 from kontor_kit.tokens import FixedKeys, TokenVerifier
+from services.identity.tests.flows import question
 
 MONTH = dt.timedelta(days=30)
 
@@ -129,6 +130,20 @@ class TestErrors:
         assert large.status_code == 413
         for response in (refused, large):
             assert response.json["error"] == "invalid_request"
+
+    @pytest.mark.parametrize(
+        ("path", "request_"),
+        [
+            ("/oauth2/authorize", {"method": "POST", "data": question() | {"tenant": "de\0mo"}}),
+            ("/oauth2/authorize", {"query_string": question(redirect_uri="\0")}),
+            ("/oauth2/token", {"method": "POST", "headers": {"Authorization": "Basic //46eA=="}}),
+            ("/oauth2/token", {"method": "POST", "headers": {"Authorization": "Basic \xe9"}}),
+            ("/oauth2/token", {"method": "POST", "headers": {"Authorization": "Basic "}}),
+        ],
+    )
+    def test_what_nobody_can_read_is_the_callers_error(self, platform, path, request_):
+        response = platform.browser().open(path, **request_)
+        assert (response.status_code, response.json["error"]) == (400, "invalid_request")
 
     def test_database_that_is_away_is_told_as_503(self, platform):
         platform.app_database.close()

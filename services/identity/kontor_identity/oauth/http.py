@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import logging
@@ -99,6 +100,8 @@ class OAuthApplication:
     def _answer(self, request: Request) -> Response:
         try:
             endpoint, _ = self._routes.bind_to_environ(request.environ).match()
+            if problem := _unreadable(request):
+                return _error(400, "invalid_request", problem)
             response: Response = endpoint(request)
         except RequestEntityTooLarge:
             return _error(413, "invalid_request", "the request is too large")
@@ -270,6 +273,22 @@ class OAuthApplication:
         """Return the address of who called; behind proxies the one that the outermost trusted one saw."""
         route = request.access_route if self.proxies else [request.remote_addr or ""]
         return route[-min(self.proxies or 1, len(route))]
+
+
+def _unreadable(request: Request) -> str:
+    """Return what is wrong with a request that nobody can make anything of; empty where it can be read."""
+    fields = (*request.args.items(multi=True), *request.form.items(multi=True))
+    if any("\0" in text for field in fields for text in field):
+        return "there must be no NUL character"
+    scheme, _, pair = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            is_good = bool(base64.b64decode(pair.strip(), validate=True).decode())
+        except ValueError:
+            is_good = False
+        if not is_good:
+            return "the Authorization header must have a client_id and a client_secret in Base64"
+    return ""
 
 
 def _client_id(request: Request) -> str:
