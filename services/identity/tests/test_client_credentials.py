@@ -148,6 +148,13 @@ class TestGuessing:
         platform.clock.forward(minutes=15)
         assert answer_of(sign_in(platform.browser()))["code"]
 
+    @pytest.mark.parametrize("email", ["admin@ｄemo.example", "admin@demo。example"])
+    def test_of_a_password_is_stopped_however_the_address_is_written(self, platform, email):
+        assert answer_of(sign_in(platform.browser(), email=email))["code"]
+        for _ in range(PAIR_LIMIT):
+            sign_in(platform.browser(), password="wrong")
+        assert sign_in(platform.browser(), email=email).status_code == 429
+
     def test_of_unknown_users_is_stopped_too(self, platform):
         statuses = [sign_in(platform.browser(), email="nobody@demo.example").status_code for _ in range(PAIR_LIMIT + 1)]
         assert statuses == [401] * PAIR_LIMIT + [429]

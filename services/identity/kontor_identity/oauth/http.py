@@ -143,15 +143,15 @@ class OAuthApplication:
             return self._page.form(
                 request, client, redirect_uri, message="The page was too old. Try again.", status=403
             )
-        limits = rules.sign_in_limits(
-            f"{request.form.get('tenant', '').strip().lower()}\n{request.form.get('email', '').strip().lower()}",
-            self._address(request),
-        )
+        email = _email(request)
+        # However it is written: one account has one count.
+        account = f"{request.form.get('tenant', '').strip().lower()}\n{email}"
+        limits = rules.sign_in_limits(account, self._address(request))
         wait = self._attempts.begin(limits)
         if wait is not None:
             message = f"There were too many attempts. Try again in {ceil(wait.total_seconds() / 60)} minutes."
             return _wait(self._page.form(request, client, redirect_uri, message=message, status=429), wait)
-        user_id = self._check_password(request, tenant)
+        user_id = self._check_password(request, tenant, email)
         if user_id is None or tenant is None:
             return self._page.form(request, client, redirect_uri, message=_WRONG, status=401)
         self._attempts.forgive(limits)
@@ -161,12 +161,8 @@ class OAuthApplication:
         slug = request.form.get("tenant", "").strip().lower()
         return find_tenant(self.database, slug) if slug else None
 
-    def _check_password(self, request: Request, tenant: uuid.UUID | None) -> uuid.UUID | None:
+    def _check_password(self, request: Request, tenant: uuid.UUID | None, email: str) -> uuid.UUID | None:
         """Return who signed in; None where the password is wrong, or there is no such user: both take the same time."""
-        try:
-            email = normal_email(request.form.get("email", "").strip(), "email")
-        except InvalidArgument:
-            email = ""
         # A tenant that does not exist is looked into as well.
         found = find_sign_in(self.database, tenant or _NOBODY, email)
         password = request.form.get("password", "")[: MAX_PASSWORD + 1]
@@ -289,6 +285,14 @@ def _unreadable(request: Request) -> str:
         if not is_good:
             return "the Authorization header must have a client_id and a client_secret in Base64"
     return ""
+
+
+def _email(request: Request) -> str:
+    """Return the e-mail address in the form, as users have it; empty where it is none."""
+    try:
+        return normal_email(request.form.get("email", "").strip(), "email")
+    except InvalidArgument:
+        return ""
 
 
 def _client_id(request: Request) -> str:
