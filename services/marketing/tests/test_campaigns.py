@@ -184,6 +184,19 @@ class TestWay:
         tenant.work()
         assert tenant.caller("GetCampaign", name=name).statistics.sent == len(sink.mails) == 2
 
+    @pytest.mark.parametrize("prepared", [False, True], ids=["preparing", "sending"])
+    def test_paused_it_does_not_start_anew(self, tenant, prepared):
+        tenant.person("Rosa")
+        name = tenant.new_campaign().name
+        tenant.caller("SendCampaign", name=name)
+        if prepared:
+            tenant.prepare()
+        paused = tenant.caller("PauseCampaign", name=name)
+        tenant.caller("UpdateTemplate", template={"name": tenant.template, "subject": "Another one"})
+        for method, given in (("SendCampaign", {}), ("ScheduleCampaign", {"schedule_time": later()})):
+            assert tenant.caller.refusal(method, name=name, **given).reason == "CAMPAIGN_PAUSED"
+        assert tenant.caller("GetCampaign", name=name) == paused
+
     def test_cancelled_it_sends_nothing_more(self, tenant, sink):
         tenant.person("Rosa")
         name = tenant.new_campaign().name

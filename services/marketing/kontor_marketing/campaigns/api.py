@@ -126,7 +126,7 @@ class Campaigns(ResourceServicer):
                 _refuse(campaign.state)
             campaign.pause_reason = ""
             self._require_server()
-            self._go(campaign, rules.after_pause(campaign))
+            campaign.state = rules.after_pause(campaign)
             if campaign.state == rules.PREPARING:
                 self._begin_preparing(tx, call, campaign)
             return "resumed"

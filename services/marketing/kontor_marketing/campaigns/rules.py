@@ -22,11 +22,11 @@ NEXT: Final = {
     SCHEDULED: {PREPARING, PAUSED, CANCELLED},
     PREPARING: {SENDING, PAUSED, CANCELLED},
     SENDING: {SENT, PAUSED, CANCELLED},
-    PAUSED: {SCHEDULED, PREPARING, SENDING, CANCELLED},
+    PAUSED: {CANCELLED},
     SENT: set(),
     CANCELLED: set(),
 }
-"""Where a campaign can go."""
+"""Where a campaign can go; a paused one also goes on as `after_pause` says, and never starts anew."""
 RUNNING: Final = (SCHEDULED, PREPARING, SENDING, PAUSED)
 """What must end before the campaign can be deleted."""
 
