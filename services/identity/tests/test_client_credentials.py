@@ -74,6 +74,11 @@ class TestClientCredentials:
         assert response.status_code == 401
         assert "WWW-Authenticate" in response.headers
 
+    @pytest.mark.parametrize("client_id", [ACCOUNT.hex, str(ACCOUNT).upper(), ACCOUNT.urn])
+    def test_are_refused_when_the_client_is_written_in_another_way(self, platform, secret, client_id):
+        # Or each way would have a limit on guessing, and a name in tokens, of its own.
+        assert ask(platform.browser(), secret, client_id).json["error"] == "invalid_client"
+
     @pytest.mark.parametrize("change", [lambda s: s[:-1] + "_", lambda s: s + "x", lambda s: "", lambda s: s.upper()])
     def test_are_refused_with_another_secret(self, platform, secret, change):
         assert ask(platform.browser(), change(secret)).json["error"] == "invalid_client"

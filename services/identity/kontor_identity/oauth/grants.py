@@ -303,6 +303,8 @@ class AuthorizationServer(ProtocolServer):  # type: ignore[misc]
             identifier = uuid.UUID(client_id)
         except ValueError:
             return None
+        if str(identifier) != client_id:
+            return None  # Failures are counted by how it is written, and tokens name it.
         subject = find_subject(self.store.tx, "serviceAccounts", identifier)
         if subject is None:
             return None
