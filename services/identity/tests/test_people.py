@@ -227,6 +227,11 @@ class TestUserStates:
             stored = connection.execute("SELECT digest FROM passwords WHERE tenant_id = %s", [admin.tenant]).fetchall()
         assert [row[0][:9] for row in stored] == ["$argon2id"]
 
+    def test_answer_has_the_etag_that_the_user_has_now(self, admin):
+        user = admin("CreateUser", user=RESOURCES["User"][2](1))
+        after = admin("SetUserPassword", name=user.name, password="a new long password")
+        assert after == admin("GetUser", name=user.name)
+
     def test_sessions_end_with_the_password_and_the_state(self, identity, admin):
         user = admin("CreateUser", user=RESOURCES["User"][2](1))
         for method, fields in (

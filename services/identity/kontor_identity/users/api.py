@@ -107,8 +107,7 @@ class Users(ResourceServicer):
                 raise InvalidArgument(("current_password", "is not the current password"))
         self.give_password(tx, locked.message, request.password, "password")
         self._end_sessions(tx, locked.id)
-        self.note(tx, call, locked, "password_set")
-        return self.shown(tx, call, locked.message)
+        return self.shown(tx, call, self.note(tx, call, locked, "password_set"))
 
     def give_password(self, tx: Transaction, user: Any, password: str, field: str) -> None:
         """Queue a user's password. Raises InvalidArgument for `field` where it is too weak."""
