@@ -210,6 +210,15 @@ class TestRendering:
         mail = render(party(given_name="<b>"), text_body="{{ party.given_name }}", html_body="{{ party.given_name }}")
         assert (mail.text, mail.html) == ("<b>", "&lt;b&gt;")
 
+    def test_deep_as_far_as_it_goes_it_is_filled_in(self):
+        text = "{% if party.given_name %}" * 20 + "{{ party.given_name" + "|upper" * 20 + " }}" + "{% endif %}" * 20
+        assert render(party(given_name="Rosa"), text_body=text, html_body=text).html == "ROSA"
+
+    @pytest.mark.parametrize("filter_", ["truncate(1)", "truncate('x')", "trim(1)"])
+    def test_what_a_filter_does_not_take_is_told(self, filter_):
+        with pytest.raises(templates.RenderingFailed):
+            render(party(given_name="Rosamunde"), text_body=f"{{{{ party.given_name|{filter_} }}}}")
+
     def test_a_subject_is_one_line(self):
         assert render(party(given_name="a\r\nBcc: x"), subject="Hi {{ party.given_name }}").subject == "Hi a Bcc: x"
 
@@ -255,6 +264,12 @@ class TestRendering:
             "{{ namespace() }}",
             "{% filter upper %}x{% endfilter %}",
             "{{ party }}",
+            pytest.param("{% if party.given_name %}" * 101 + "{% endif %}" * 101, id="if"),
+            pytest.param("{{ " + "not " * 101 + "party.given_name }}", id="not"),
+            pytest.param("{{ party.given_name" + "|upper" * 101 + " }}", id="filter"),
+            pytest.param("{{ party.given_name" + " and party.given_name" * 101 + " }}", id="and"),
+            pytest.param("{{ " + "(" * 5000 + "party.given_name" + ")" * 5000 + " }}", id="parentheses"),
+            pytest.param("{{ 1" + "0" * 5000 + " }}", id="number"),
         ],
     )
     def test_nothing_that_could_run_away_is_taken(self, source):

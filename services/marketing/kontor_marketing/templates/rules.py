@@ -32,7 +32,10 @@ WRITTEN: Final = (*CONTENT, "variants", "salutations", "salutation_fallback")
 """The fields whose change makes a new revision."""
 LONGEST_MAIL: Final = 1 << 20
 """In characters, each of its parts."""
+DEEPEST: Final = 50
+"""So many parts of a template may lie within each other; Python compiles no more than 100."""
 
+_TOO_DEEP: Final = f"has more than {DEEPEST} parts within each other"
 _FILTERS: Final = frozenset(
     ["capitalize", "d", "default", "e", "escape", "lower", "title", "trim", "truncate", "upper"]
 )
@@ -150,14 +153,20 @@ def _check(source: str, path: str, used: set[str]) -> Iterator[Violation]:
     except TemplateSyntaxError as error:
         yield Violation(path, f"line {error.lineno}: {error.message}")
         return
+    except RecursionError:
+        yield Violation(path, _TOO_DEEP)
+        return
+    except ValueError as error:
+        yield Violation(path, f"has a number that cannot be read: {error}")
+        return
     found: list[Violation] = []
     _walk(tree, lambda node, text: found.append(Violation(path, f"line {node.lineno}: {text}")), used)
     yield from found[:10]
 
 
-def _walk(node: nodes.Node, refuse: Callable[[nodes.Node, str], object], used: set[str]) -> None:
+def _walk(node: nodes.Node, refuse: Callable[[nodes.Node, str], object], used: set[str], depth: int = 0) -> None:
     """Refuse what is not allowed in a tree, and add the variables in it to `used`."""
-    if text := _refusal(node):
+    if text := _refusal(node) or (_TOO_DEEP if depth > DEEPEST else ""):
         refuse(node, text)
         return
     if isinstance(node, nodes.Name):
@@ -166,7 +175,7 @@ def _walk(node: nodes.Node, refuse: Callable[[nodes.Node, str], object], used: s
         used.update(owner.name for owner in node.find_all(nodes.Name))
         return  # What stands before the point was looked at with it.
     for child in node.iter_child_nodes():
-        _walk(child, refuse, used)
+        _walk(child, refuse, used, depth + 1)
 
 
 def _refusal(node: nodes.Node) -> str:
@@ -246,7 +255,7 @@ def _fill(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
         return "".join(parts)
     except UndefinedError as error:
         raise MissingVariable(error.message) from error
-    except (TemplateError, TypeError, ValueError) as error:
+    except (TemplateError, TypeError, ValueError, AssertionError) as error:  # filters assert what they are given
         raise RenderingFailed(str(error)) from error
 
 
