@@ -101,6 +101,7 @@ class TestStored:
             ({"lead": f"leads/{uuid7()}"}, "lead"),
             ({"follows": f"activities/{uuid7()}"}, "follows"),
             ({"held_time": at(2100, 1, 1)}, "held_time"),
+            ({"due_date": {"year": 2027, "month": 2}}, "due_date"),
         ],
     )
     def test_names_the_field_that_is_wrong(self, anna, fields, path):
@@ -296,6 +297,7 @@ class TestReport:
             "needs[0].product": {"needs": [{"text": "x", "product": f"products/{uuid7()}"}]},
             "follow_ups[1].owner": {"follow_ups": [{"subject": "a"}, {"subject": "b", "owner": nobody}]},
             "needs[0].text": {"needs": [{"category": "x"}]},
+            "follow_ups[0].due_date": {"follow_ups": [{"subject": "a", "due_date": {"year": 2027}}]},
         }
         for path, fields in wrong.items():
             refusal = anna.refusal("ReportActivity", name=task.name, outcome="Done", **fields)

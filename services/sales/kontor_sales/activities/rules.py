@@ -59,6 +59,7 @@ def normalise(activity: Any) -> list[Violation]:
     activity.time_zone = activity.time_zone or UTC
     zone = list(normal_forms.normalise_field(activity, "time_zone", normal_forms.time_zone))
     found += zone or _check_times(activity)
+    found += _check_due(activity)
     for name, types in _TYPED.items():
         if getattr(activity, name) and activity.type not in types:
             found.append(Violation(name, "is nothing that an activity of this type has"))
@@ -88,6 +89,15 @@ def _check_times(activity: Any) -> Iterator[Violation]:
         yield from _check_days(start, end, zoneinfo.ZoneInfo(activity.time_zone))
     elif end < start:
         yield Violation("end_time", "must not be earlier than start_time")
+
+
+def _check_due(activity: Any) -> Iterator[Violation]:
+    if activity.HasField("due_date"):
+        due = activity.due_date
+        try:
+            dt.date(due.year, due.month, due.day)
+        except ValueError:
+            yield Violation("due_date", "must be a whole date: a year, a month and a day that exist")
 
 
 def _check_days(start: dt.datetime, end: dt.datetime, zone: dt.tzinfo) -> Iterator[Violation]:
