@@ -46,6 +46,7 @@ class TestStages:
             ({"stages": [stage("A b")]}, "stages[0].id"),
             ({"stages": [stage("a", probability={"value": "1.5"})]}, "stages[0].probability"),
             ({"stages": [stage("a", probability={"value": "x"})]}, "stages[0].probability"),
+            ({"stages": [stage("a", probability={"value": "1E-20000"})]}, "stages[0].probability"),
             ({"stages": [stage("a"), stage("w", category=2, probability={"value": "0.9"})]}, "stages[1].probability"),
             ({"stages": [stage("w", category=2)]}, "stages"),
             (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from kontor_kit.errors import Violation
+from kontor_sales.lines import rules as lines
 
 OPEN: Final = 1
 WON: Final = 2
@@ -14,6 +15,8 @@ LOST: Final = 3
 """As Pipeline.Category, and Opportunity.State."""
 
 PERCENTILE: Final = 90
+PROBABILITY_PLACES: Final = 20
+"""More than a part of a float has."""
 ROLE_ECONOMIC_BUYER: Final = 3
 """As BuyingRole."""
 
@@ -126,13 +129,9 @@ def _check_probability(stage: Stage, path: str) -> list[Violation]:
     fixed = {WON: Decimal(1), LOST: Decimal(0)}.get(stage.category)
     if not stage.HasField("probability"):
         stage.probability.value = str(fixed or 0)
-    try:
-        value = Decimal(stage.probability.value)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= 1:
-        return [Violation(path, "must be a decimal number from 0 to 1")]
-    if fixed is not None and value != fixed:
+    if violations := lines.check_number(stage.probability, path, places=PROBABILITY_PLACES, most=Decimal(1)):
+        return violations
+    if fixed is not None and lines.number(stage.probability) != fixed:
         return [Violation(path, f"must be {fixed} where the stage is for what was {'won' if fixed else 'lost'}")]
     return []
 
