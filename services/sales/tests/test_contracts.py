@@ -66,6 +66,10 @@ class TestStored:
     def test_names_what_is_wrong(self, anna):
         wanted = {"display_name": "Care", "account": ACCOUNT, "start_date": day(0), "end_date": day(-1)}
         assert [*anna.refusal("CreateContract", contract=wanted).violations] == ["contract.end_date"]
+        for field, year, terms in (("end_date", 9999, {}), ("start_date", 1, {"notice_months": 120})):
+            days = {"start_date": day(0), "end_date": day(1), field: {"year": year, "month": 1, "day": 1}}
+            refusal = anna.refusal("CreateContract", contract={**wanted, **terms, **days})
+            assert [*refusal.violations] == [f"contract.{field}"]
 
     def test_own_scope_sees_own_contracts_only(self, anna):
         made = contract(anna)
@@ -87,6 +91,14 @@ class TestEnding:
         after = anna("RenewContract", name=made.name, amount=euro(1500))
         assert rules.day_of(after, "end_date") == dt.date(2031, 6, 30)
         assert (after.renewal_count, after.amount.units) == (1, 1500)
+
+    def test_not_beyond_the_days_there_are(self, anna):
+        made = contract(anna, end_date=date(dt.date(9000, 12, 31)), renewal_months=600)
+        assert [*anna.refusal("RenewContract", name=made.name).violations] == ["end_date"]
+        endless = contract(anna, end_date=None, renewal=rules.RENEWAL_NONE)
+        late = {"notice_date": {"year": 9999, "month": 12, "day": 31}, "reason": "Moved"}
+        for name in (made.name, endless.name):
+            assert [*anna.refusal("TerminateContract", name=name, **late).violations] == ["notice_date"]
 
     def test_stale_etag_is_aborted(self, anna):
         made = contract(anna)

@@ -44,12 +44,9 @@ class Contracts(ResourceServicer):
 
     def terminate_contract(self, request: Any, call: Call, tx: Transaction) -> Any:
         """End a contract by notice."""
-        given = dt.datetime.now(dt.UTC).date()
-        if request.HasField("notice_date"):
-            try:
-                given = rules.day_of(request, "notice_date") or given
-            except ValueError:
-                raise InvalidArgument(("notice_date", "must be a day that exists")) from None
+        if violations := rules.check_day(request, "notice_date"):
+            raise InvalidArgument(*violations)
+        given = rules.day_of(request, "notice_date") or dt.datetime.now(dt.UTC).date()
         locked, after = self._begin(request, call, tx)
         rules.terminate(after, given, request.reason)
         return self.shown(tx, call, self.save(tx, call, locked, after, "terminated"))

@@ -17,6 +17,9 @@ ACTIVE: Final = 1
 TERMINATED: Final = 2
 """As Contract.State."""
 
+FIRST_YEAR, LAST_YEAR = 1900, 9000
+"""Beyond these, the days that follow from others may be none."""
+
 _DAY: Final = dt.timedelta(days=1)
 
 
@@ -67,15 +70,10 @@ def normalise(contract: Any) -> list[Violation]:
     contract.state = contract.state or ACTIVE
     if contract.HasField("amount"):
         violations += money.check(contract.amount, "amount")
-    days: dict[str, dt.date | None] = {}
-    for field in ("start_date", "end_date"):
-        try:
-            days[field] = day_of(contract, field)
-        except ValueError:
-            violations.append(Violation(field, "must be a day that exists"))
+    violations += [*check_day(contract, "start_date"), *check_day(contract, "end_date")]
     if violations:
         return violations
-    start, end = days["start_date"], days["end_date"]
+    start, end = day_of(contract, "start_date"), day_of(contract, "end_date")
     if start is not None and end is not None and end < start:
         violations.append(Violation("end_date", "must not be before start_date"))
     if contract.renewal != RENEWAL_NONE and end is None:
@@ -85,6 +83,17 @@ def normalise(contract: Any) -> list[Violation]:
     if not violations:
         follow(contract)
     return violations
+
+
+def check_day(message: Any, field: str) -> list[Violation]:
+    """Return what is wrong with a day of a contract, or of a request about one."""
+    try:
+        day = day_of(message, field)
+    except ValueError:
+        return [Violation(field, "must be a day that exists")]
+    if day is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
+        return [Violation(field, f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")]
+    return []
 
 
 def follow(contract: Any) -> None:
