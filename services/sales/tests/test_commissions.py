@@ -176,7 +176,11 @@ class TestSettling:
     def test_nothing_paid_nothing_settled(self, shop):
         assert len(shop.settle(shop.anna.user)) == 0
 
-    @pytest.mark.parametrize("month", [TODAY.replace(day=1), MONTH + dt.timedelta(days=1)], ids=["open", "middle"])
+    @pytest.mark.parametrize(
+        "month",
+        [TODAY.replace(day=1), MONTH + dt.timedelta(days=1), dt.date(9999, 12, 1)],
+        ids=["open", "middle", "last"],
+    )
     def test_only_months_that_are_over(self, anna, month):
         refusal = anna.refusal("SettleCommissions", agent=anna.user, month=date(month))
         assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, ["month"])

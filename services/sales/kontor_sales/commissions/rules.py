@@ -128,6 +128,6 @@ def check_month(month: Any, today: dt.date) -> list[Violation]:
         return [Violation("month", "must be the first day of a month")]
     if first.day != 1:
         return [Violation("month", "must be the first day of a month")]
-    if month_after(first) > today:
+    if first >= today.replace(day=1):
         return [Violation("month", "must be over")]
     return []
