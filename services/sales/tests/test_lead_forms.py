@@ -85,6 +85,7 @@ class TestCapture:
             (b"{", "application/json", "submission"),
             (b"[]", "application/json", "submission"),
             (b'{"mail": {"a": 1}}', "application/json", "submission"),
+            (b'{"mail": "a@b.example", "name": "\\ud800"}', "application/json", "submission"),
             (b"[" * 50_000, "application/json", "submission"),
             (b"\xff", "application/json", "submission"),
             (b"a=b", "text/plain", "submission"),

@@ -173,4 +173,5 @@ def _flat(document: Any) -> dict[str, str]:
         if not isinstance(value, str | bool | int | float | None):
             raise ValueError("not flat")  # noqa: TRY004  # of what was sent
         found[name] = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        found[name].encode()  # JSON can say half a character, which no text can be: a ValueError as well.
     return found
