@@ -47,6 +47,11 @@ class TestWriting:
         wanted = {"display_name": "Other", "quote_number": "ERP-7"}
         assert anna.refusal("CreateQuote", quote=wanted).code is StatusCode.ALREADY_EXISTS
 
+    def test_numbers_that_were_given_by_hand_are_passed_over(self, anna):
+        given = [quote(anna, quote_number=number).name for number in ("Q000002", "Q000003", "Q000005")]
+        anna("DeleteQuote", name=given[1])
+        assert [quote(anna).quote_number for _ in range(3)] == ["Q000001", "Q000004", "Q000006"]
+
     @pytest.mark.parametrize(
         ("fields", "path"),
         [

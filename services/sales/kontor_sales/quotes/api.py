@@ -31,7 +31,7 @@ from kontor_sales.price_books import rules as price_rules
 from kontor_sales.price_books.table import PRICE_BOOK, check_products, find_standard_book, load_prices
 from kontor_sales.quotes import document, rules
 from kontor_sales.quotes.offers import Offers, make_link
-from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies
+from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies, quotes
 
 _OPPORTUNITY = sa.bindparam("opportunity", type_=sa.Uuid)
 _PRIMARY = Mark(QUOTE, "primary", among="opportunity")
@@ -40,6 +40,14 @@ _NUMBER = Statement(
         "INSERT INTO quote_numbers (tenant_id, last) VALUES (:tenant, 1)"
         " ON CONFLICT (tenant_id) DO UPDATE SET last = quote_numbers.last + 1 RETURNING last"
     ).bindparams(sa.bindparam("tenant", type_=sa.Uuid))
+)
+# Deleted ones too: they can come back.
+_TAKEN = Statement(
+    sa.select(quotes.c.id)
+    .where(
+        quotes.c.tenant_id == TENANT, quotes.c.quote_number == sa.bindparam("number", type_=quotes.c.quote_number.type)
+    )
+    .limit(1)
 )
 _LIMITS = Statement(
     sa.select(discount_policies.c.max_discount_percent)
@@ -276,7 +284,7 @@ class Quotes(ResourceServicer):
         quote.state = rules.DRAFT
         quote.revision = quote.revision or 1
         if not quote.quote_number:
-            quote.quote_number = f"Q{tx.run(_NUMBER, {'tenant': tx.tenant_id})[0][0]:06d}"
+            quote.quote_number = _next_number(tx)
         if not quote.opportunity:
             return
         opportunity = self.referred(tx, call, self._opportunity_store, quote.opportunity, "opportunity")
@@ -349,6 +357,14 @@ class DiscountPolicies(ResourceServicer):
 def _refuse(state: int) -> NoReturn:
     reason, message = rules.REASONS[state]
     raise FailedPrecondition(message, reason=reason)
+
+
+def _next_number(tx: Transaction) -> str:
+    """Return the next number; those that somebody gave by hand are passed over."""
+    while True:
+        number = f"Q{tx.run(_NUMBER, {'tenant': tx.tenant_id})[0][0]:06d}"
+        if not tx.run(_TAKEN, {"tenant": tx.tenant_id, "number": number}):
+            return number
 
 
 def _next_version(quote: Any) -> Any:
