@@ -280,6 +280,18 @@ class TestSecrets:
         refusal = admin.refusal("CreateSecret", parent=program, secret={})
         assert refusal.reason == "TOO_MANY_SECRETS"
 
+    def test_eleventh_is_refused_when_rotating_as_long_as_the_others_are_valid(self, admin, program):
+        for _ in range(10):
+            admin("RotateSecrets", parent=program)
+        assert admin.refusal("RotateSecrets", parent=program).reason == "TOO_MANY_SECRETS"
+        newest = admin("RotateSecrets", parent=program, overlap={})
+        # There are never more than ten, those that ended included: the ones that ended first go.
+        listed = admin("ListSecrets", parent=program).secrets
+        assert (len(listed), listed[0].name) == (10, newest.name)
+        made = admin("CreateSecret", parent=program, secret={})
+        assert {newest.name, made.name} < {secret.name for secret in admin("ListSecrets", parent=program).secrets}
+        assert len(admin("ListSecrets", parent=program).secrets) == 10
+
     def test_bad_input_is_refused(self, admin, program):
         refusal = admin.refusal("CreateSecret", parent=program, secret={"expire_time": {"seconds": 1}})
         assert "secret.expire_time" in refusal.violations

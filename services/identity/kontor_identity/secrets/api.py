@@ -115,7 +115,7 @@ class Secrets:
         expire_time = request.secret.expire_time.ToDatetime(dt.UTC) if request.secret.HasField("expire_time") else None
         rules.check_expiry(expire_time, now)
         parent = self._parent(tx, call, request.parent, "parent", lock=True)
-        rules.check_room((_expiry(secret) for secret in self._list(tx, parent)), now)
+        self._make_room(tx, call, parent, now)
         return self._new(tx, call, parent, now, expire_time)
 
     def rotate_secrets(self, request: Any, call: Call, tx: Transaction) -> Any:
@@ -124,6 +124,7 @@ class Secrets:
         overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else rules.DEFAULT_OVERLAP
         parent = self._parent(tx, call, request.parent, "parent", lock=True)
         self._end_others(tx, call, parent, now, overlap)
+        self._make_room(tx, call, parent, now)
         return self._new(tx, call, parent, now, None)
 
     def settle(self, tx: Transaction, call: Call, parent: str, value: str) -> None:
@@ -140,9 +141,24 @@ class Secrets:
     def delete_secret(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Make a secret invalid for good."""
         _, secret = self._find(tx, call, request.name, lock=True)
+        self._delete(tx, call, secret)
+        return empty_pb2.Empty()
+
+    def _delete(self, tx: Transaction, call: Call, secret: Any) -> None:
         tx.defer(_DELETE, {"tenant": tx.tenant_id, "key_id": _id(secret)})
         self._record(tx, call, "deleted", secret)
-        return empty_pb2.Empty()
+
+    def _make_room(self, tx: Transaction, call: Call, parent: _Parent, now: dt.datetime) -> None:
+        """Delete what ended first where there is no place for one more.
+
+        Raises FailedPrecondition where all of them are valid.
+        """
+        held = self._list(tx, parent)
+        rules.check_room(map(_expiry, held), now)
+        ended = [secret for secret in held if not rules.is_valid(_expiry(secret), now)]
+        ended.sort(key=lambda secret: secret.expire_time.ToNanoseconds())
+        for secret in ended[: max(0, len(held) + 1 - rules.MAX_SECRETS)]:
+            self._delete(tx, call, secret)
 
     def _end_others(
         self, tx: Transaction, call: Call, parent: _Parent, now: dt.datetime, overlap: dt.timedelta
