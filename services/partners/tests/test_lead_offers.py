@@ -237,6 +237,10 @@ class TestAnswering:
         offer = anna("CreateLeadOffer", lead_offer={"lead": wanted.name, "partner": made.name})
         anna("DeclineLeadOffer", name=offer.name, reason="Too far")
         assert states(anna, wanted) == [(made.name, rules.DECLINED)]
+        with anna.running.database.connect() as connection:
+            # Nobody is looked for any more: who the lead is, is not kept.
+            count = connection.execute("SELECT count(*) FROM offered_leads WHERE tenant_id = %s", [anna.tenant])
+            assert count.fetchone() == (0,)
 
     def test_too_late_is_too_late_before_the_job_has_seen_it(self, anna, lead, server):
         active(anna, programme(anna))

@@ -167,7 +167,10 @@ class LeadOffers(ResourceServicer):
     def _offer_on(self, tx: Transaction, trace: Trace, offer: Any) -> None:
         """Offer a lead to the next partner, unless somebody named the one that it was offered to."""
         content = leads.known(tx, offer.lead)
-        if content is None or choosing.kept(tx, offer.name) is None:
+        if content is None:
+            return
+        if choosing.kept(tx, offer.name) is None:
+            leads.forget(tx, offer.lead)
             return
         call, now = self.own_call(tx, trace), dt.datetime.now(dt.UTC)
         choice = self._choosing.choose(tx, self.reach(call), offer.lead, leads.wanted(tx, content), now)
