@@ -46,6 +46,12 @@ class TestStored:
         refusal = anna.refusal("CreateDealRegistration", deal_registration={**usual, **fields})
         assert [*refusal.violations] == [f"deal_registration.{path}"]
 
+    def test_country_that_is_written_twice_is_one(self, anna, north):
+        made = registration(anna, north, region_codes=["de", "AT", "DE"])
+        assert [*made.region_codes] == ["DE", "AT"]
+        changed = {"name": made.name, "evidence": "A tender"}
+        assert anna("UpdateDealRegistration", deal_registration=changed).evidence == "A tender"
+
     def test_claim_stays_once_submitted(self, anna, north):
         made = submitted(anna, north)
         changed = {"name": made.name, "products": [ARM]}

@@ -54,11 +54,13 @@ def normalise(registration: Any) -> list[Violation]:
         violations.append(Violation("display_name", "must not be blank"))
     if registration.HasField("end_customer"):
         violations += _normalise_customer(registration.end_customer)
+    regions: list[str] = []
     for place, code in enumerate(registration.region_codes):
         try:
-            registration.region_codes[place] = normal_forms.country(code)
+            regions.append(normal_forms.country(code))
         except ValueError as error:
             violations.append(Violation(f"region_codes[{place}]", str(error)))
+    registration.region_codes[:] = dict.fromkeys(regions)
     if registration.HasField("amount"):
         violations += money.check(registration.amount, "amount")
     if registration.HasField("expected_close_date"):
