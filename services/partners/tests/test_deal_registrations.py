@@ -102,6 +102,11 @@ class TestSubmitted:
         anna("SuspendPartner", name=north.name, reason="Audit")
         assert anna.refusal("SubmitDealRegistration", name=made.name).reason == "PARTNER_IDLE"
 
+    def test_is_refused_when_the_partner_is_deleted(self, anna, north):
+        made = registration(anna, north)
+        anna("DeletePartner", name=north.name)
+        assert anna.refusal("SubmitDealRegistration", name=made.name).reason == "PARTNER_IDLE"
+
     def test_second_one_waits_and_learns_why_but_not_for_whom(self, anna, north, south):
         first = submitted(anna, north, display_name="Secret")
         second = submitted(anna, south, products=[ARM, ROBOT], end_customer={**CUSTOMER, "company": "Hofmann"})

@@ -77,6 +77,8 @@ _NAMES: Final = ("", "PROSPECT", "APPLIED", "APPROVED", "ACTIVE", "SUSPENDED", "
 
 def why_idle(partner: Any, today: dt.date) -> str:
     """Return why a partner gets no leads and registers no deals today; empty where it does."""
+    if partner.HasField("delete_time"):
+        return "is deleted"
     if partner.state != ACTIVE:
         return _WORDS[partner.state]
     end = day_of(partner, "agreement_end_date")
