@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from kontor_kit.testing.plans import plans
-from kontor_marketing.campaigns.table import CAMPAIGN
+from kontor_marketing.campaigns.table import CAMPAIGN, RUNNING_WITH
 from kontor_marketing.recipients.sending import _CLAIM, _LEFT
 from kontor_marketing.recipients.table import CAMPAIGN_RECIPIENT
 from kontor_marketing.service import service
@@ -135,3 +135,13 @@ def test_a_claim_looks_at_what_is_due_only(running, large):
             tx.run_all([(_CLAIM, given), (_LEFT, given)])
 
     check(running, claim, most=50)
+
+
+def test_whether_a_segment_is_needed_looks_at_campaigns_under_way_only(running, large):
+    given = {"tenant": large.tenant, "segment": uuid.UUID(NOBODY)}
+
+    def ask():
+        with running.runtime.database.read(large.tenant) as tx:
+            assert not tx.run(RUNNING_WITH, given)
+
+    check(running, ask)

@@ -168,6 +168,25 @@ class TestWay:
         tenant.work()
         assert len(sink.mails) == 1
 
+    @pytest.mark.parametrize("field", ["segments", "excluded_segments"])
+    def test_keeps_its_segments_until_it_has_ended(self, tenant, field):
+        segment = tenant.new_segment()
+        name = tenant.new_campaign(**{field: [segment]}).name
+        tenant.caller("ScheduleCampaign", name=name, schedule_time=later())
+        assert tenant.caller.refusal("DeleteSegment", name=segment).reason == "IN_USE"
+        tenant.caller("PauseCampaign", name=name)
+        assert tenant.caller.refusal("DeleteSegment", name=segment).reason == "IN_USE"
+        tenant.caller("CancelCampaign", name=name)
+        tenant.caller("DeleteSegment", name=segment)
+
+    @pytest.mark.parametrize("field", ["segments", "excluded_segments"])
+    def test_does_not_start_without_its_segments(self, tenant, field):
+        segment = tenant.new_segment()
+        name = tenant.new_campaign(**{field: [segment]}).name
+        tenant.caller("DeleteSegment", name=segment)
+        for method, given in (("SendCampaign", {}), ("ScheduleCampaign", {"schedule_time": later()})):
+            assert tenant.caller.refusal(method, name=name, **given).reason == "DELETED"
+
     @pytest.mark.parametrize("prepared", [False, True], ids=["preparing", "sending"])
     def test_pauses_and_goes_on_from_where_it_stood(self, tenant, sink, prepared):
         for given_name in ("Rosa", "Anna"):

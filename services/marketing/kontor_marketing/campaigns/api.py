@@ -24,7 +24,7 @@ from kontor_kit.tracing import Trace, start_span
 from kontor_marketing.campaigns import rules
 from kontor_marketing.campaigns.table import CAMPAIGN, FREEZE, FROZEN
 from kontor_marketing.recipients.table import count
-from kontor_marketing.segments.table import SEGMENT
+from kontor_marketing.segments.table import REFERRING, SEGMENT
 from kontor_marketing.templates import rules as template_rules
 from kontor_marketing.templates.table import TEMPLATE
 from kontor_marketing.topics.table import TOPIC
@@ -220,6 +220,13 @@ class Campaigns(ResourceServicer):
         topic = self._stores["topic"].get_one(tx, reach, parse_name(campaign.topic, TOPIC.pattern, "topic"))
         if template is None or topic is None or not (is_live(template) and is_live(topic)):
             raise FailedPrecondition("its template or its topic was deleted", reason="DELETED")
+        # Without one that is left out, it would reach whom it is not to.
+        self.shared.requests.serialise(tx, REFERRING)
+        names = {*campaign.segments, *campaign.excluded_segments}
+        ids = [parse_name(name, SEGMENT.pattern, "segments") for name in names]
+        live = filter(is_live, self._segments.get(tx, reach, ids, ("name", "delete_time")).values())
+        if names - {segment.name for segment in live}:
+            raise FailedPrecondition("one of its segments was deleted", reason="DELETED")
         for body in template_rules.bodies(template):
             if not template_rules.uses(body, "unsubscribe_url"):
                 raise FailedPrecondition(

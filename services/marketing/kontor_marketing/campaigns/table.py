@@ -12,6 +12,7 @@ from kontor_kit.db import Statement
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.tables import KEY_TEXT, array_column, index, json_column, resource_table, search_index
+from kontor_marketing.campaigns.rules import RUNNING
 from kontor_marketing.tables import metadata
 
 campaigns = resource_table(
@@ -90,3 +91,16 @@ FREEZE: Final = Statement(
     .values(statistics=sa.bindparam("counted", type_=campaigns.c.statistics.type))
 )
 """Keeps them."""
+
+_SEGMENT: Final = sa.bindparam("segment", type_=sa.Uuid)
+RUNNING_WITH: Final = Statement(
+    sa.select(campaigns.c.id)
+    .where(
+        campaigns.c.tenant_id == TENANT,
+        campaigns.c.delete_time.is_(None),
+        campaigns.c.state == sa.any_(sa.literal(list(RUNNING), ARRAY(sa.SmallInteger))),
+        sa.or_(sa.any_(campaigns.c.segments) == _SEGMENT, sa.any_(campaigns.c.excluded_segments) == _SEGMENT),
+    )
+    .limit(1)
+)
+"""A campaign under way that goes to a segment, or leaves it out."""

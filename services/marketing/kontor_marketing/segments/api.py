@@ -24,11 +24,12 @@ from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_kit.tracing import Trace
+from kontor_marketing.campaigns.table import RUNNING_WITH
 from kontor_marketing.parties.table import PARTY
 from kontor_marketing.segments import rules
 from kontor_marketing.segments.membership import BATCH, Membership, parse
 from kontor_marketing.segments.reading import Reading
-from kontor_marketing.segments.table import FIRST, SEGMENT, SEGMENT_MEMBERSHIP
+from kontor_marketing.segments.table import FIRST, REFERRING, SEGMENT, SEGMENT_MEMBERSHIP
 
 _RULE: Final = ("filter", "include_segments", "exclude_segments")
 _PARTIES: Final = "marketing.parties.read"
@@ -81,7 +82,7 @@ class Segments(ResourceServicer):
             # With its values: one that is none would fail whoever changes a party afterwards.
             PARTY.filter_fields.compile(node, {}).parameters(filters.values(node))
         # Two who each refer to the other's segment would make a circle that neither sees.
-        self.shared.requests.serialise(tx, "segments/rules")
+        self.shared.requests.serialise(tx, REFERRING)
         known = self._membership.rules(tx)
         own = parse_name(segment.name, SEGMENT.pattern, "name") if segment.name else None
         violations = []
@@ -96,13 +97,15 @@ class Segments(ResourceServicer):
             raise InvalidArgument(*violations)
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
-        """Delete a segment that no other one refers to: without it the others would be others."""
+        """Delete a segment that no other one refers to, without which the others would be others, nor a campaign."""
         locked = self.lock(tx, call, request.name, "name", live=False)
-        self.shared.requests.serialise(tx, "segments/rules")
+        self.shared.requests.serialise(tx, REFERRING)
         others = rules.referring([locked.id], self._membership.rules(tx)) - {locked.id}
         if others:
             names = ", ".join(sorted(format_name(SEGMENT.collection, id) for id in others)[:10])
             raise FailedPrecondition(f"{names} would become another one without it", reason="IN_USE")
+        if tx.run(RUNNING_WITH, {"tenant": tx.tenant_id, "segment": locked.id}):
+            raise FailedPrecondition("a campaign under way would reach others without it", reason="IN_USE")
         deleted = super().delete(request, call, tx)
         self._operations.start(tx, call, EVALUATE, Empty(), {"ended": [str(locked.id)]})
         return deleted

@@ -115,6 +115,8 @@ _PENDING: Final = Statement(
 )
 FIRST: Final = uuid.UUID(int=0)
 """Stands before every id."""
+REFERRING: Final = "segments/rules"
+"""What those take turns by who refer to segments, and who delete one."""
 
 
 def members(tx: Transaction, segment: uuid.UUID, after: uuid.UUID = FIRST, size: int = 500) -> list[uuid.UUID]:
