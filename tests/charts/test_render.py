@@ -78,6 +78,14 @@ class TestKubernetes:
         assert {each["apiVersion"] for each in charts.all()} >= CUSTOM.keys()
 
 
+def test_a_host_has_one_route(charts):
+    """Of two of different kinds a Gateway of the Gateway API refuses one."""
+    for case in CASES:
+        routes = [each for each in charts.rendered(case) if each["kind"] in ("HTTPRoute", "GRPCRoute")]
+        hosts = [host for each in routes for host in each["spec"]["hostnames"]]
+        assert len(set(hosts)) == len(hosts), name_of(case)
+
+
 class TestValues:
     @pytest.mark.parametrize("chart", [*SERVICES, "gateway"])
     def test_an_unknown_value_is_refused(self, charts, chart):
@@ -93,6 +101,7 @@ class TestValues:
         ("chart", "values", "sentence"),
         [
             ("contacts", "global.image.tag=latest", "name a version"),
+            ("gateway", "route.enabled=true,route.grpcHostnames={x.example}", "one route for a host"),
             ("ticketing", "storage.url=file:///data", "pods share no folder"),
             ("identity", "bootstrap.admin=a@b.example", "bootstrap.tenant: needed"),
             ("contacts", "global.tls.certManager.enabled=true", "name the issuer"),

@@ -79,4 +79,4 @@ def test_the_values_that_operators_are_shown_are_taken(charts, tmp_path):
     text = (ROOT / "docs/operations/kubernetes.md").read_text()
     (values,) = re.findall(r"```yaml\n(# values.yaml\n.*?)```", text, re.DOTALL)
     (tmp_path / "values.yaml").write_text(values)
-    assert "kind: GRPCRoute" in charts.template("kontor", f"--values={tmp_path / 'values.yaml'}")
+    assert "kind: HTTPRoute" in charts.template("kontor", f"--values={tmp_path / 'values.yaml'}")
