@@ -74,8 +74,11 @@ def shares(total: Decimal, weights: Iterable[Decimal], currency: str) -> list[De
     return [sign * part for part in found]
 
 
-def check(money: Money, path: str, *, negative: bool = False) -> list[Violation]:
-    """Bring the currency into its normal form, in place, and return what is wrong with the amount of money at `path`."""
+def check(money: Money, path: str, *, negative: bool = False, most: Decimal | None = None) -> list[Violation]:
+    """Bring the currency into its normal form, in place, and return what is wrong with the amount of money at `path`.
+
+    It may be `most`, and as much below zero, where that is given.
+    """
     code = f"{path}.currency_code"
     if not money.currency_code:
         return [Violation(code, "is required")]
@@ -84,4 +87,6 @@ def check(money: Money, path: str, *, negative: bool = False) -> list[Violation]
         violations.append(Violation(f"{path}.nanos", "must be less than a unit, and of the same sign as units"))
     if not negative and amount(money) < 0:
         violations.append(Violation(path, "must not be negative"))
+    if most is not None and abs(amount(money)) > most:
+        violations.append(Violation(path, f"must not be more than {most:f}"))
     return violations

@@ -39,6 +39,12 @@ class TestMessage:
     def test_refused(self, message: Money, field: str) -> None:
         assert [violation.field for violation in money.check(message, "price")] == [field]
 
+    def test_no_more_than_the_most(self) -> None:
+        for units, wrong in ((10, []), (-10, []), (11, ["price"]), (-11, ["price"])):
+            message = Money(currency_code="EUR", units=units)
+            found = money.check(message, "price", negative=True, most=Decimal(10))
+            assert [violation.field for violation in found] == wrong
+
     def test_currency_in_its_normal_form(self) -> None:
         message = Money(currency_code="eur", units=1)
         assert money.check(message, "price") == []

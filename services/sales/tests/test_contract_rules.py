@@ -87,6 +87,7 @@ class TestNormalForm:
             ({"renewal": 3, "renewal_months": 12}, "end_date"),
             ({"renewal": 2, "end_date": {"year": 2027, "month": 1, "day": 1}}, "renewal_months"),
             ({"amount": {"units": 1}}, "amount.currency_code"),
+            ({"amount": {"units": 2**63 - 1, "currency_code": "EUR"}}, "amount"),
             ({"end_date": {"year": 9999, "month": 12, "day": 31}}, "end_date"),
             ({"start_date": {"year": 1, "month": 1, "day": 1}}, "start_date"),
         ],

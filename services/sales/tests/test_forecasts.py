@@ -230,6 +230,8 @@ class TestRollUp:
         assert refusal.code is StatusCode.PERMISSION_DENIED
         off = {**record, "start_date": date(TODAY.replace(day=2))}
         assert anna.refusal("CreateForecastAdjustment", forecast_adjustment=off).code is StatusCode.INVALID_ARGUMENT
+        huge = {**record, "amount": money(-(2**62))}
+        assert anna.refusal("CreateForecastAdjustment", forecast_adjustment=huge).code is StatusCode.INVALID_ARGUMENT
 
     def test_quotas_of_users_and_teams(self, anna, pipeline):
         rate(anna, "USD", "0.5", TODAY.replace(day=1) - dt.timedelta(days=1))
@@ -249,6 +251,8 @@ class TestRollUp:
         again = {**period, "amount": money(1)}
         assert anna.refusal("CreateQuota", quota=again).code is StatusCode.ALREADY_EXISTS
         assert anna.refusal("CreateQuota", quota={**again, "whole_team": True}).code is StatusCode.INVALID_ARGUMENT
+        huge = {**again, "amount": money(2**62), "owner": f"users/{uuid.uuid4()}"}
+        assert anna.refusal("CreateQuota", quota=huge).code is StatusCode.INVALID_ARGUMENT
 
     def test_has_nothing_of_others_for_who_sees_only_their_own(self, anna, pipeline):
         """Group totals leak where they go another way than lists; so would adjustments and quotas."""

@@ -109,6 +109,7 @@ class TestStored:
             ({"pipeline": f"pipelines/{uuid.UUID(int=7)}"}, "pipeline"),
             ({"amount": money(-1)}, "amount"),
             ({"amount": money(1, "XQQ")}, "amount.currency_code"),
+            ({"amount": money(2**63 - 1)}, "amount"),
             ({"lines": [{"product": f"products/{uuid.UUID(int=7)}", "unit_price": money(1)}]}, "lines[0].product"),
             ({"buying_centre": [{"contact": f"contacts/{uuid.UUID(int=7)}", "role": 1, "stance": 3}]},
              "buying_centre[0].stance"),

@@ -60,10 +60,18 @@ class TestPayments:
     def test_names_what_is_wrong(self) -> None:
         wrong = payment("5")
         wrong.pay_date.month = 13
-        payments = [payment("1", -5), payment("2", 1, "USD"), payment("3", "0.001"), payment("4", 1, ""), wrong]
+        payments = [
+            payment("1", -5),
+            payment("2", 1, "USD"),
+            payment("3", "0.001"),
+            payment("4", 1, ""),
+            wrong,
+            payment("6", 2**62),
+        ]
         assert [each.field for each in rules.check_payments(payments, "EUR")] == [
             "payments[1].net_amount.currency_code",
             "payments[2].net_amount",
             "payments[3].net_amount.currency_code",
             "payments[4].pay_date",
+            "payments[5].net_amount",
         ]

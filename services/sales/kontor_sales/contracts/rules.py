@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kontor_kit import money
 from kontor_kit.errors import Violation
+from kontor_sales.lines.rules import MOST_TOTAL
 
 RENEWAL_NONE: Final = 1
 RENEWAL_MANUAL: Final = 2
@@ -69,7 +70,7 @@ def normalise(contract: Any) -> list[Violation]:
     contract.renewal = contract.renewal or RENEWAL_NONE
     contract.state = contract.state or ACTIVE
     if contract.HasField("amount"):
-        violations += money.check(contract.amount, "amount")
+        violations += money.check(contract.amount, "amount", most=MOST_TOTAL)
     violations += [*check_day(contract, "start_date"), *check_day(contract, "end_date")]
     if violations:
         return violations

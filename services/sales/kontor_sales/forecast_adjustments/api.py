@@ -12,6 +12,7 @@ from kontor_kit.records import principal_of
 from kontor_kit.store import Locked
 from kontor_sales.forecast_adjustments.table import FORECAST_ADJUSTMENT
 from kontor_sales.forecasts import rules as periods
+from kontor_sales.lines.rules import MOST_TOTAL
 
 OWNER: Final = 1
 MANAGER: Final = 2
@@ -26,7 +27,8 @@ class ForecastAdjustments(ResourceServicer):
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """See that it says for when and how much, and write down who says so."""
-        violations = [*periods.check_start(after), *money.check(after.amount, "amount", negative=True)]
+        violations = periods.check_start(after)
+        violations += money.check(after.amount, "amount", negative=True, most=MOST_TOTAL)
         if not after.owner:
             violations.append(Violation("owner", "is required where no user creates the adjustment"))
         if before is not None and before.owner != after.owner:

@@ -26,6 +26,8 @@ RATE_PLACES: Final = 4
 MAX_QUANTITY: Final = Decimal(10) ** 9
 MAX_AMOUNT: Final = Decimal(10) ** 12
 """No line, and no unit price, reaches this, in units of the currency."""
+MOST_TOTAL: Final = Decimal(10) ** 15
+"""Nothing that reports add up is more: thousands of them together can still be told as google.type.Money."""
 
 _PRECISION: Final = 60
 """Digits: enough for every product and quotient here to be exact, or its rounding never to matter."""

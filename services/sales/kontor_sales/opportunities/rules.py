@@ -71,7 +71,9 @@ def _price(opportunity: Any, new_id: Callable[[], str]) -> list[Violation]:
             totals = lines.price(opportunity.lines)
             money.fill(opportunity.amount, totals.net, totals.currency)
         return violations
-    return money.check(opportunity.amount, "amount") if opportunity.HasField("amount") else []
+    if not opportunity.HasField("amount"):
+        return []
+    return money.check(opportunity.amount, "amount", most=lines.MOST_TOTAL)
 
 
 def _check_competitors(opportunity: Any) -> Iterator[Violation]:

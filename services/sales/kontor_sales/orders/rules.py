@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kontor_kit import money
 from kontor_kit.errors import Violation
+from kontor_sales.lines import rules as lines
 
 REQUESTED: Final = 1
 CLOCKS_DIFFER: Final = dt.timedelta(minutes=5)
@@ -44,7 +45,7 @@ def check_payments(payments: Sequence[Any], currency: str) -> list[Violation]:
     violations: list[Violation] = []
     for place, payment in enumerate(payments):
         at = f"payments[{place}]"
-        found = money.check(payment.net_amount, f"{at}.net_amount", negative=True)
+        found = money.check(payment.net_amount, f"{at}.net_amount", negative=True, most=lines.MOST_TOTAL)
         if not found and payment.net_amount.currency_code != currency:
             found.append(Violation(f"{at}.net_amount.currency_code", f"must be {currency}, as in the order"))
         if not found and money.rounded(money.amount(payment.net_amount), currency) != money.amount(payment.net_amount):

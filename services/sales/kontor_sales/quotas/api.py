@@ -9,6 +9,7 @@ from kontor_kit.db import Transaction
 from kontor_kit.errors import InvalidArgument, Violation
 from kontor_kit.methods import ResourceServicer
 from kontor_sales.forecasts import rules as periods
+from kontor_sales.lines.rules import MOST_TOTAL
 from kontor_sales.quotas.table import QUOTA
 
 
@@ -20,7 +21,7 @@ class Quotas(ResourceServicer):
 
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """See that it says for whom, and for when."""
-        violations = [*periods.check_start(after), *money.check(after.amount, "amount")]
+        violations = [*periods.check_start(after), *money.check(after.amount, "amount", most=MOST_TOTAL)]
         if after.whole_team and not after.team:
             violations.append(Violation("team", "is required where it is the quota of the whole team"))
         if not after.owner:
