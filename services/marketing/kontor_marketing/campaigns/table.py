@@ -98,7 +98,7 @@ RUNNING_WITH: Final = Statement(
     .where(
         campaigns.c.tenant_id == TENANT,
         campaigns.c.delete_time.is_(None),
-        campaigns.c.state == sa.any_(sa.literal(list(RUNNING), ARRAY(sa.SmallInteger))),
+        sa.text(f"campaigns.state IN {RUNNING}"),  # said, not given: these are few, and the planner knows it
         sa.or_(sa.any_(campaigns.c.segments) == _SEGMENT, sa.any_(campaigns.c.excluded_segments) == _SEGMENT),
     )
     .limit(1)
