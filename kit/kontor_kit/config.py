@@ -199,11 +199,17 @@ class Settings:
         "KONTOR_{SERVICE}_OWNER_DATABASE_URL", POSTGRES, "", "the database, as owner role; for migrate", secret=True
     )
     system_database_url: str = setting(
-        "KONTOR_{SERVICE}_SYSTEM_DATABASE_URL", POSTGRES, "", "the database, as system role; for work", secret=True
+        "KONTOR_{SERVICE}_SYSTEM_DATABASE_URL",
+        POSTGRES,
+        "",
+        "the database, as system role; for work and receive, and for serve so that others can follow",
+        secret=True,
     )
     app_role: str = setting("KONTOR_{SERVICE}_APP_ROLE", text, "{service}_app", "the role that migrate lets serve")
     system_role: str = setting("KONTOR_{SERVICE}_SYSTEM_ROLE", text, "{service}_system", "the role that it lets work")
-    database_pool_size: int = setting("KONTOR_DATABASE_POOL_SIZE", whole(1, 1000), "16", "connections at most")
+    database_pool_size: int = setting(
+        "KONTOR_DATABASE_POOL_SIZE", whole(1, 1000), "16", "connections at most, as app role and again as system role"
+    )
     issuer: str = setting("KONTOR_ISSUER", WEB, "http://127.0.0.1:8080", "the `iss` that a token must have")
     audience: str = setting("KONTOR_AUDIENCE", text, "kontor", "the `aud` that a token must have")
     jwks_url: str = setting("KONTOR_JWKS_URL", WEB, "", "where the keys that sign tokens are published")
