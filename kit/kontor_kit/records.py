@@ -138,18 +138,21 @@ class Records:
         Records were stored under the rules of their day; what the service does with them must not fail by later ones.
         """
         before = locked.message
-        codec = self.RESOURCE.codec
-        stored = {**codec.dump(before, ""), **self.RESOURCE.derived(before)}
-        values = {**codec.dump(after, ""), **self.RESOURCE.derived(after)}
-        changed = {name: value for name, value in values.items() if stored[name] != value}
-        old, new = (self._field_terms(tx, record) | self.match_terms(record) for record in (before, after))
-        self._write(tx, locked, after, changed)
-        self.store.remove_terms(tx, locked.id, old - new)
-        self.store.add_terms(tx, locked.id, new - old)
+        self._write(tx, locked, after, self._changed(tx, locked, after))
         if self.RESOURCE.has_external_ids and _keys(before) != _keys(after):
             self.store.replace_external_ids(tx, locked.id, _keys(after), new=False)
         self.record(tx, call, event, before=before, after=after, version=locked.version + 1)
         return after
+
+    def _changed(self, tx: Transaction, locked: Locked, after: Any) -> dict[str, Any]:
+        """Return the values of the columns that change, and queue the terms that do."""
+        before, codec = locked.message, self.RESOURCE.codec
+        stored = {**codec.dump(before, ""), **self.RESOURCE.derived(before)}
+        values = {**codec.dump(after, ""), **self.RESOURCE.derived(after)}
+        old, new = (self._field_terms(tx, record) | self.match_terms(record) for record in (before, after))
+        self.store.remove_terms(tx, locked.id, old - new)
+        self.store.add_terms(tx, locked.id, new - old)
+        return {name: value for name, value in values.items() if stored[name] != value}
 
     def note(self, tx: Transaction, call: Call, locked: Locked, event: str) -> Any:
         """Write down that something happened to a record which changed none of its fields; return it."""
@@ -162,13 +165,16 @@ class Records:
     def _mark(self, tx: Transaction, call: Call, locked: Locked, *, deleted: bool) -> Any:
         after = type(locked.message)()
         after.CopyFrom(locked.message)
+        changed: dict[str, Any] = {}
         if deleted:
             after.delete_time = dt.datetime.now(dt.UTC)
         else:
             after.ClearField("delete_time")
             self._prepare(tx, call, locked.message, after)
+            # The rules of today may say more of it than those by which it was stored.
+            changed = self._changed(tx, locked, after)
         moment = after.delete_time.ToDatetime(dt.UTC) if deleted else None
-        self._write(tx, locked, after, {"delete_time": moment})
+        self._write(tx, locked, after, {**changed, "delete_time": moment})
         if self.RESOURCE.has_external_ids:
             # Unique among live records only: the record itself remembers them until it comes back.
             self.store.replace_external_ids(tx, locked.id, [] if deleted else _keys(after), new=False)

@@ -270,6 +270,14 @@ class TestUndelete:
         upserted = anna("UpsertWidget", external_id={"system": "erp", "key": "1"}, widget={"size": 3})
         assert upserted.widget.name == created.name
 
+    def test_stores_what_it_brings_into_form(self, anna, rows):
+        created = anna("CreateWidget", widget={"display_name": "A"})
+        anna("DeleteWidget", name=created.name)
+        rows("UPDATE widgets SET note = ' of old ' WHERE id = %s RETURNING id", created.name.partition("/")[2])
+        restored = anna("UndeleteWidget", name=created.name)
+        assert restored.note == "of old"
+        assert anna("GetWidget", name=created.name) == restored
+
     def test_refuses_when_not_deleted(self, anna):
         created = anna("CreateWidget", widget={"display_name": "A"})
         assert anna.refusal("UndeleteWidget", name=created.name).code is StatusCode.ALREADY_EXISTS
