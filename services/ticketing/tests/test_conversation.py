@@ -163,6 +163,22 @@ class TestReopening:
 
 
 class TestReopeningOthers:
+    def test_closed_is_followed_up_whatever_who_writes_it_down_may_see(self, anna, queue):
+        name = queue(REOPEN_ALLOWED)
+        made = ticket(anna, requester=CONTACT, queue=name)
+        anna("CloseTicket", name=made.name)
+        post = anna.colleague("ticketing.tickets.read:all", "ticketing.ticketEntries.create:all")
+        following = anna("GetTicket", name=hear(post, made).ticket)
+        assert (following.previous_ticket, following.queue) == (made.name, name)
+
+    def test_closed_is_followed_up_without_its_queue_where_that_is_gone(self, anna, queue):
+        name = queue(REOPEN_ALLOWED)
+        made = ticket(anna, requester=CONTACT, queue=name, owner=anna.user)
+        anna("CloseTicket", name=made.name)
+        anna("DeleteQueue", name=name)
+        following = anna("GetTicket", name=hear(anna, made).ticket)
+        assert (following.previous_ticket, following.queue, following.owner) == (made.name, "", anna.user)
+
     def test_not_solved_is_refused(self, anna, made):
         assert anna.refusal("ReopenTicket", name=made.name).reason == "TICKET_OPEN"
 

@@ -18,7 +18,6 @@ from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.work import Work
-from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Store, is_live
@@ -270,16 +269,22 @@ class Tickets(ResourceServicer):
 
     def _go_on(self, tx: Transaction, call: Call, locked: Locked, after: Any) -> Any:
         """Open a ticket that is solved or closed again, or store one that takes its place; return what goes on."""
-        if after.category == SOLVED:
-            everything = self.reach(self.own_call(tx, call.trace))
-            id = parse_name(after.queue, QUEUE.pattern, "queue") if after.queue else None
-            queue = self._queues.get_one(tx, everything, id) if id else None
-            if can_reopen(queue, after.solved_time.ToDatetime(dt.UTC), dt.datetime.now(dt.UTC)):
-                self._go(tx, call, after, OPEN)
-                return self.save(tx, call, locked, after, "updated")
+        own = self.own_call(tx, call.trace)
+        id = parse_name(after.queue, QUEUE.pattern, "queue") if after.queue else None
+        queue = self._queues.get_one(tx, self.reach(own), id) if id else None
+        if after.category == SOLVED and can_reopen(
+            queue, after.solved_time.ToDatetime(dt.UTC), dt.datetime.now(dt.UTC)
+        ):
+            self._go(tx, call, after, OPEN)
+            return self.save(tx, call, locked, after, "updated")
+        last = _copy(locked.message)
+        if queue is None or not is_live(queue):
+            last.queue = ""
+        following = rules.follow_up(last)
+        following.owner = following.owner or self.default_owner(call, following)
         with at("ticket"):
-            # The queue's rules want it, whoever asks.
-            return self.new(tx, call, rules.follow_up(locked.message), scope=Scope.ALL)
+            # The queue's rules want it, whoever asks and whatever they may see of what the ticket is about.
+            return self.new(tx, own, following)
 
     def _change(self, request: Any, call: Call, tx: Transaction, change: Callable[[Any], str]) -> Any:
         """Change a ticket; `change` returns the event."""
