@@ -181,6 +181,12 @@ class TestVotes:
         changed = ben("VoteArticle", name=article.name, helpful=False)
         assert (changed.helpful_count, changed.unhelpful_count) == (1, 1)
 
+    def test_of_those_without_the_right_to_read_reach_what_is_for_them(self, shelf, anna):
+        customer, colleague = (anna.colleague(f"{VOTE}:{reach}") for reach in ("own", "all"))
+        assert customer.refusal("VoteArticle", name=shelf["internal"].name).code is StatusCode.NOT_FOUND
+        assert customer("VoteArticle", name=shelf["public"].name, helpful=True).helpful_count == 1
+        assert colleague("VoteArticle", name=shelf["internal"].name, helpful=True).helpful_count == 1
+
     def test_of_many_at_the_same_time_are_all_counted(self, anna):
         article = write(anna, "A")
         voters = [anna.colleague(f"{READ}:all", f"{VOTE}:all") for _ in range(12)]

@@ -19,7 +19,7 @@ from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.records import principal_of
-from kontor_kit.store import Locked
+from kontor_kit.store import Locked, Reach
 from kontor_ticketing.articles import rules
 from kontor_ticketing.articles.table import ARTICLE, WRITE, article_votes
 
@@ -81,6 +81,11 @@ class Articles(ResourceServicer):
         """Let those who may do something with articles do it with any that they see."""
         super().scope(call, permission)
         return Scope.ALL
+
+    def reach(self, call: Call) -> Reach:
+        """Let those who may not read, but vote for example, see what they would if their right to read reached as far."""
+        principal = principal_of(call)
+        return Reach(principal, self.read_scope(principal) or super().scope(call))
 
     # What is stored.
 
