@@ -250,6 +250,27 @@ class TestScore:
             assert (after.score, after.etag) == (20, "v3")
         assert jobs[0].work_once() == 0
 
+    def test_of_a_lead_that_comes_back_goes_on(self, server, anna, system):
+        seen = {"display_name": "Seen", "event_type": "webinar", "points": 40, "half_life_days": 10}
+        anna("CreateLeadScoreRule", lead_score_rule=seen)
+        lead, job = create(anna), Refreshing(_records(server.runtime)["leads"], system)
+        anna("RecordLeadEvent", name=lead.name, event_type="webinar")
+
+        def pass_time():
+            with server.database.connect() as connection:
+                connection.execute("UPDATE lead_events SET event_time = event_time - interval '10 days'")
+                connection.execute(
+                    "UPDATE lead_score_refreshes SET due_time = now() WHERE tenant_id = %s", [anna.tenant]
+                )
+            return job.work_once()
+
+        anna("DeleteLead", name=lead.name)
+        assert [pass_time(), pass_time()] == [1, 0]
+        assert anna("UndeleteLead", name=lead.name).score == 10
+        assert anna("GetLead", name=lead.name).score == 10
+        assert pass_time() == 1
+        assert anna("GetLead", name=lead.name).score == 5
+
     @pytest.mark.parametrize(
         ("fields", "path"),
         [

@@ -202,6 +202,12 @@ class Leads(ResourceServicer):
         rules.check_writable(self.lock(tx, call, request.name, live=False).message.state)
         return super().delete(request, call, tx)
 
+    def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Bring a lead back, and look at its score again in time."""
+        lead = super().undelete(request, call, tx)
+        self._scoring.schedule(tx, parse_name(lead.name, LEAD.pattern, "name"), lead.name)
+        return lead
+
     # For the service itself.
 
     def capture(self, tx: Transaction, trace: Trace, lead: Any) -> Any:
