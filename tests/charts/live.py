@@ -217,6 +217,8 @@ def play(machine: Machine, database: str) -> None:
             assert time.monotonic() < until, "contacts does not follow identity"
             time.sleep(0.5)
     print("contacts follows identity")
+    # As an operator asks, in a pod that is there.
+    assert machine.run("kontor-contacts-serve", "events", "list", "--dead") == ""
 
 
 def make_databases(url: str, infra: list[dict]) -> str:

@@ -69,6 +69,14 @@ class TestServices:
                 assert settings.amqp_url
             assert settings.plaintext is not bool(settings.tls_certificate_file) or role in WITHOUT_CERTIFICATE
 
+    def test_commands_of_operators_find_what_they_need_where_calls_are_answered(self, charts, case, tmp_path):
+        service = service_of(case[0])
+        (container,) = (container for role, container in containers(charts, case) if role == "serve")
+        commands = {**main._standard(service), **service.commands}
+        for name in commands.keys() - {"work", "receive"}:
+            if "owner_database_url" not in commands[name].need:
+                service.settings.load(case[0], environment(container, tmp_path), need=commands[name].need)
+
     def test_arguments_are_understood(self, charts, case):
         service = service_of(case[0])
         commands = {**main._standard(service), **service.commands}
