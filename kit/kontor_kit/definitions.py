@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from google.protobuf import json_format
@@ -29,6 +29,14 @@ _REMEMBERED: Final = 10_000
 _TYPES: Final = dict(enumerate(FieldType, start=1))
 
 
+class _Known(NamedTuple):
+    """What is remembered of a collection, by key."""
+
+    live: dict[str, Definition]
+    ever: dict[str, Definition]
+    """Those that were deleted too."""
+
+
 class Definitions:
     """The definitions of one service's resources."""
 
@@ -37,33 +45,39 @@ class Definitions:
         self._formats = formats or {}
         self._table = metadata.tables.get("custom_field_definitions")
         self._lock = threading.Lock()
-        self._remembered: dict[tuple[uuid.UUID | None, str], tuple[float, dict[str, Definition]]] = {}
+        self._remembered: dict[tuple[uuid.UUID | None, str], tuple[float, _Known]] = {}
         if self._table is not None:
             columns = self._table.c
             names = ("key", "type", "options", "required", "filterable", "min_value", "max_value", "max_length")
             self._select = Statement(
-                sa.select(*(columns[name] for name in names)).where(
-                    columns.tenant_id == TENANT,
-                    columns.resource_type == sa.bindparam("collection", type_=KEY_TEXT),
-                    columns.delete_time.is_(None),
-                )
+                sa.select(*(columns[name] for name in names), columns.delete_time.is_(None))
+                .where(columns.tenant_id == TENANT, columns.resource_type == sa.bindparam("collection", type_=KEY_TEXT))
+                # Of one key that which is not deleted counts; it comes last.
+                .order_by(columns.delete_time.asc().nulls_last())
             )
 
     def load(self, tx: Transaction, collection: str, *, fresh: bool = False) -> dict[str, Definition]:
         """Return the definitions of a collection by key; as they were a few seconds ago unless `fresh`."""
+        return self._load(tx, collection, fresh=fresh).live
+
+    def _load(self, tx: Transaction, collection: str, *, fresh: bool = False) -> _Known:
         if self._table is None:
-            return {}
+            return _Known({}, {})
         now, key = time.monotonic(), (tx.tenant_id, collection)
         found = self._remembered.get(key)
         if found is not None and found[0] > now and not fresh:
             return found[1]
         rows = tx.run(self._select, {"tenant": tx.tenant_id, "collection": collection})
-        definitions = {definition.key: definition for definition in map(_definition, rows)}
+        read = [(_definition(row[:-1]), row[-1]) for row in rows]
+        known = _Known(
+            {definition.key: definition for definition, is_live in read if is_live},
+            {definition.key: definition for definition, _ in read},
+        )
         with self._lock:
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
-            self._remembered[key] = (now + _FRESH_SECONDS, definitions)
-        return definitions
+            self._remembered[key] = (now + _FRESH_SECONDS, known)
+        return known
 
     def forget(self, tenant_id: uuid.UUID | None, collection: str) -> None:
         """Make the next look see what was just changed in this process."""
@@ -91,7 +105,8 @@ class Definitions:
 
     def terms(self, tx: Transaction, collection: str, record: Any, prefix: str) -> set[Term]:
         """Return the terms of the record's filterable custom fields; `prefix` names the field they are in."""
-        definitions: Mapping[str, Definition] = self.load(tx, collection)
+        # Those of deleted fields as well: records keep the values, and the field may come back.
+        definitions: Mapping[str, Definition] = self._load(tx, collection).ever
         found: set[Term] = set()
         for key, value in json_format.MessageToDict(record.custom_fields).items():
             definition = definitions.get(key)

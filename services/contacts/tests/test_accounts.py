@@ -187,3 +187,25 @@ class TestAddressStatus:
         stored = create(anna, "A", emails=[{"address": "info@a.example", "invalid": True, "opted_out": True}])
         assert not stored.emails[0].invalid
         assert not stored.emails[0].opted_out
+
+
+class TestCustomFields:
+    @pytest.fixture
+    def defined(self, anna):
+        """Define a field of accounts: `defined("colour", type=1)`."""
+
+        def define(key, **fields):
+            definition = {"resource_type": "accounts", "key": key, "display_name": key, "filterable": True, **fields}
+            return anna("CreateCustomFieldDefinition", custom_field_definition=definition)
+
+        return define
+
+    def test_filter_does_not_find_what_was_removed_while_the_field_was_deleted(self, anna, defined):
+        colour = defined("colour", type=1)
+        kept, cleared = (create(anna, name, custom_fields={"colour": "red"}) for name in ("Kept", "Cleared"))
+        anna("DeleteCustomFieldDefinition", name=colour.name)
+        anna("UpdateAccount", account={"name": cleared.name}, update_mask={"paths": ["custom_fields.colour"]})
+        anna("UpdateAccount", account={"name": kept.name, "tags": ["vip"]})
+        anna("UndeleteCustomFieldDefinition", name=colour.name)
+        found = anna("ListAccounts", filter="custom_fields.colour = red").accounts
+        assert [account.name for account in found] == [kept.name]
