@@ -113,6 +113,27 @@ class TestOptingOut:
         assert anna("OptOutParty", name=rosa) == made
         assert len(anna("ListSuppressions").suppressions) == 1
 
+    @pytest.mark.parametrize(
+        ("channel", "address"), [(EMAIL, "rosa@example.com"), (PHONE, ""), (POST, ""), (ALL, "rosa@example.com")]
+    )
+    def test_is_by_the_first_address_that_the_channel_has(self, anna, rosa, channel, address):
+        made = anna("OptOutParty", name=rosa, channel=channel)
+        assert (made.party, made.channel, made.address) == (rosa, channel, address)
+
+    def test_holds_from_now_on_where_one_would_have_begun_later(self, anna, rosa):
+        begins = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
+        known = suppress(anna, party=rosa, address="rosa@example.com", reason=UNSUBSCRIBED, start_time=begins)
+        made = anna("OptOutParty", name=rosa, channel=EMAIL)
+        assert made.name == known.name
+        assert made.start_time.ToDatetime(dt.UTC) <= dt.datetime.now(dt.UTC)
+        assert anna("GetSuppression", name=made.name) == made
+        assert anna("OptOutParty", name=rosa, channel=EMAIL) == made
+
+    def test_tells_nobody_of_one_whom_the_permission_does_not_reach(self, anna, rosa):
+        anna("OptOutParty", name=rosa, note="By phone")
+        bert = anna.colleague("marketing.suppressions.*:own", "marketing.parties.read:all")
+        assert bert.refusal("OptOutParty", name=rosa).code is StatusCode.PERMISSION_DENIED
+
     def test_many_times_at_once_is_one(self, anna, rosa):
         with ThreadPoolExecutor(8) as pool:
             made = list(pool.map(lambda _: anna("OptOutParty", name=rosa).name, range(8)))

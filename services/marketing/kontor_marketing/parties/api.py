@@ -22,6 +22,7 @@ from kontor_marketing.parties import known, rules
 from kontor_marketing.parties.table import PARTY
 
 BATCH: Final = 200
+_BY_EMAIL: Final = (suppression_pb2.Suppression.CHANNEL_EMAIL, suppression_pb2.Suppression.CHANNEL_ALL)
 
 Follow = Callable[[Transaction, Trace, Sequence[uuid.UUID]], None]
 """What is done about parties that changed; they are locked."""
@@ -51,14 +52,17 @@ class Parties(ResourceServicer):
         """Store that a party wants to hear nothing more."""
         self.require_readable(tx, call, request.name, "name")
         party = self.store.get_one(tx, self.reach(call), parse_name(request.name, PARTY.pattern, "name"))
-        address = request.address or (party.emails[0].address if party is not None and party.emails else "")
+        channel = request.channel or suppression_pb2.Suppression.CHANNEL_ALL
+        # Calls and letters go to no e-mail address.
+        emails = party.emails if party is not None and channel in _BY_EMAIL else ()
+        address = request.address or (emails[0].address if emails else "")
         return self._suppress(
             tx,
             call,
             suppression_pb2.Suppression(
                 party=request.name,
                 address=address,
-                channel=request.channel or suppression_pb2.Suppression.CHANNEL_ALL,
+                channel=channel,
                 reason=suppression_pb2.Suppression.REASON_UNSUBSCRIBED,
                 note=request.note,
             ),

@@ -85,7 +85,10 @@ class Suppressions(ResourceServicer):
         return self.shown(tx, call, self.put(tx, call, locked, after, "lifted"))
 
     def suppress(self, tx: Transaction, call: Call, suppression: Any) -> Any:
-        """Store a new suppression; return the one there is, where there is one like it that has no end."""
+        """Store a new suppression; return the one there is, where there is one like it that has no end.
+
+        One that would begin later begins when the new one would.
+        """
         if violations := rules.normalise(suppression, dt.datetime.now(dt.UTC)):
             raise InvalidArgument(*violations)
         address = suppression.address or None
@@ -93,9 +96,18 @@ class Suppressions(ResourceServicer):
         self.shared.requests.serialise(tx, f"suppressions/{party}/{address}")
         kind = {"channel": suppression.channel, "reason": suppression.reason}
         rows = tx.run(_FIND, {"tenant": tx.tenant_id, "party": party, "address": address, **kind})
-        if rows:
-            return self.store.get_one(tx, self.reach(self.own_call(tx, call.trace)), rows[0][0])
-        return self.new(tx, call, suppression)
+        if not rows:
+            return self.new(tx, call, suppression)
+        if not _is_own(call):
+            self._check_reach(tx, call, suppression)
+        id = rows[0][0]
+        locked = self.store.lock(tx, self.reach(self.own_call(tx, call.trace)), Scope.ALL, [id])[id]
+        if locked.message.start_time.ToNanoseconds() <= suppression.start_time.ToNanoseconds():
+            return locked.message
+        after: Any = SUPPRESSION.message()
+        after.CopyFrom(locked.message)
+        after.start_time.CopyFrom(suppression.start_time)
+        return self.put(tx, call, locked, after, "updated")
 
     def suppress_by_itself(self, tx: Transaction, trace: Trace, suppression: Any) -> Any:
         """Store that somebody is not to be contacted by their own wish, over a link for example; return it."""
