@@ -125,6 +125,23 @@ class TestPrimary:
         assert not anna("GetQuote", name=second.name).primary
         assert amount(anna, deal) == Decimal(99)
 
+    def test_one_that_was_declined_comes_back_and_drives_nothing(self, anna):
+        deal = opportunity(anna)
+        first, token = sent(anna, opportunity=deal.name, lines=[line(99)])
+        stranger(anna)("DeclineQuote", token=token)
+        anna("UpdateOpportunity", opportunity={"name": deal.name, "lines": [line(80)]})
+        for _ in range(2):
+            anna("DeleteQuote", name=first.name)
+            assert anna("UndeleteQuote", name=first.name).primary
+            assert amount(anna, deal) == Decimal(80)
+        anna("DeleteQuote", name=first.name)
+        second = quote(anna, opportunity=deal.name, lines=[line(70)])
+        back = anna("UndeleteQuote", name=first.name)
+        assert not back.primary
+        assert anna("GetQuote", name=first.name) == back
+        assert anna("GetQuote", name=second.name).primary
+        assert amount(anna, deal) == Decimal(70)
+
     def test_first_one_drives_the_opportunity(self, anna):
         deal = opportunity(anna, account="accounts/01900000-0000-7000-8000-000000000001")
         first = quote(anna, opportunity=deal.name, discount_percent={"value": "10"}, lines=[line(99), line("0.99")])

@@ -93,6 +93,7 @@ class Quotes(ResourceServicer):
         if before is None:
             self._begin(tx, call, after)
         elif not is_live(before):
+            after.primary = after.primary and not (after.state in rules.OVER and _PRIMARY.holders(tx, after))
             self._take_over(tx, call, before, after)
             return
         elif rules.says_the_same(before, after):
@@ -210,7 +211,7 @@ class Quotes(ResourceServicer):
         def choose(quote: Any) -> str:
             if not quote.opportunity:
                 raise FailedPrecondition("the quote belongs to no opportunity", reason="NO_OPPORTUNITY")
-            if quote.state in (rules.DECLINED, rules.EXPIRED, rules.SUPERSEDED):
+            if quote.state in rules.OVER:
                 _refuse(quote.state)
             if not quote.primary:
                 quote.primary = True
@@ -300,7 +301,7 @@ class Quotes(ResourceServicer):
 
     def _drive(self, tx: Transaction, call: Call, quote: Any) -> None:
         """Write what a primary quote offers into its opportunity."""
-        if not quote.primary or not quote.opportunity or not quote.lines:
+        if not quote.primary or not quote.opportunity or not quote.lines or quote.state in rules.OVER:
             return
         locked = self._opportunities.lock(tx, call, quote.opportunity, "opportunity")
         driven = rules.driven_lines(quote)

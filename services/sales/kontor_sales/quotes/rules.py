@@ -22,6 +22,9 @@ EXPIRED: Final = 7
 SUPERSEDED: Final = 8
 """As Quote.State."""
 
+OVER: Final = (DECLINED, EXPIRED, SUPERSEDED)
+"""Where nothing comes of a quote any more."""
+
 NEXT: Final = {
     DRAFT: {IN_APPROVAL, APPROVED},
     IN_APPROVAL: {DRAFT, APPROVED, SUPERSEDED},
