@@ -209,3 +209,15 @@ class TestCustomFields:
         anna("UndeleteCustomFieldDefinition", name=colour.name)
         found = anna("ListAccounts", filter="custom_fields.colour = red").accounts
         assert [account.name for account in found] == [kept.name]
+
+    @pytest.mark.parametrize("again", [{"type": 3}, {"type": 8, "options": [{"value": "a"}]}, {"filterable": False}])
+    def test_key_means_what_it_did_before(self, anna, defined, again):
+        colour = defined("colour", type=1)
+        account = create(anna, "Acme", custom_fields={"colour": "red"})
+        anna("DeleteCustomFieldDefinition", name=colour.name)
+        wanted = {"resource_type": "accounts", "key": "colour", "display_name": "Colour", "type": 1, "filterable": True}
+        refusal = anna.refusal("CreateCustomFieldDefinition", custom_field_definition={**wanted, **again})
+        assert refusal.reason == "KEY_MEANT_SOMETHING_ELSE"
+        defined("colour", type=1)
+        found = anna("ListAccounts", filter="custom_fields.colour = red").accounts
+        assert [each.name for each in found] == [account.name]
