@@ -47,6 +47,11 @@ def email(address: str) -> str:
         raise ValueError(f"is not an e-mail address: {error}") from None
 
 
+def ascii_domain(domain: str) -> str:
+    """Return a domain as it stands on the wire (IDNA 2008, in which `ß` is a letter of its own)."""
+    return idna.encode(domain, uts46=True).decode()
+
+
 def phone(number: str, region: str = "") -> str:
     """Return a phone number in E.164 form; without country code it is one of `region` (ISO 3166-1 alpha-2)."""
     try:

@@ -19,6 +19,7 @@ class TestForms:
         [
             (forms.email, "Max.Muster@EXAMPLE.Com", "Max.Muster@example.com"),
             (forms.email, "ü@xn--bcher-kva.de", "ü@bücher.de"),
+            (forms.ascii_domain, "Straße.Example", "xn--strae-oqa.example"),
             (forms.phone, "+49 (30) 123-456", "+4930123456"),
             (forms.phone, "tel:+247-62889", "+24762889"),
             (forms.country, "de", "DE"),

@@ -161,6 +161,11 @@ class TestMail:
         assert b"rosa@xn--mller-kva.example" in data
         assert b"news@xn--kln-sna.example" in data
 
+    def test_domains_are_not_those_of_somebody_else(self):
+        # The IDNA of 2003, which Python's codec knows, takes ß for ss.
+        assert rules.ascii_address("rosa@straße.example") == "rosa@xn--strae-oqa.example"
+        assert rules.is_sendable("rosa@straße.example")
+
     def test_the_message_id_is_that_of_the_recipient(self):
         campaign, one, other = (uuid.uuid4() for _ in range(3))
         made = [rules.message_id(campaign, each, "news@example.com") for each in (one, one, other)]

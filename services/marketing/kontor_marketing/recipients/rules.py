@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from kontor_kit import normal_forms
+
 PENDING: Final = 1
 HANDING_OVER: Final = 2
 SENT: Final = 3
@@ -109,8 +111,8 @@ def is_sendable(address: str) -> bool:
     """Whether an address can stand on the wire of every mail server."""
     user, _, domain = address.rpartition("@")
     try:
-        return bool(user and domain.encode("idna")) and user.isascii() and address.isprintable()
-    except UnicodeError:
+        return bool(user and normal_forms.ascii_domain(domain)) and user.isascii() and address.isprintable()
+    except ValueError:
         return False
 
 
@@ -121,7 +123,7 @@ def message_id(campaign: uuid.UUID, recipient: uuid.UUID, sender: str) -> str:
 
 def ascii_domain(address: str) -> str:
     """Return the domain of an e-mail address as it stands on the wire."""
-    return address.rpartition("@")[2].encode("idna").decode()
+    return normal_forms.ascii_domain(address.rpartition("@")[2])
 
 
 def ascii_address(address: str) -> str:
