@@ -107,6 +107,13 @@ class TestDefault:
         assert (deal.pipeline, pipeline.display_name) == (pipeline.name, "Standard")
         assert anna("CreateOpportunity", opportunity={"display_name": "E"}).pipeline == pipeline.name
 
+    def test_stays_where_the_row_is_refused_that_needed_it_first(self, anna):
+        rows = [{"opportunity": {"display_name": name}} for name in (" ", "D")]
+        made = anna("BatchCreateOpportunities", requests=rows, return_partial_success=True)
+        assert [*made.failed_requests] == [0]
+        (deal,) = made.opportunities
+        assert anna("GetPipeline", name=deal.pipeline).default
+
     def test_by_who_may_not_create_pipelines(self, anna):
         seller = anna.colleague("sales.opportunities.*:own")
         assert seller("CreateOpportunity", opportunity={"display_name": "D"}).pipeline

@@ -188,6 +188,12 @@ class Opportunities(ResourceServicer):
 
     # Many at once.
 
+    def batch_create(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Create several; the default pipeline, where it has to be made, does not go with a row that is refused."""
+        if not all(row.opportunity.pipeline for row in request.requests):
+            self._default(tx, call)
+        return super().batch_create(request, call, tx)
+
     def import_opportunities(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Create opportunities with their history."""
         response: Any = call.method.output()
