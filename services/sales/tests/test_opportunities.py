@@ -354,6 +354,20 @@ class TestClosing:
         assert anna.refusal("ReopenOpportunity", name=deal.name).reason == "NOT_CLOSED"
         assert update(anna, deal, amount=money(11)).amount.units == 11
 
+    @pytest.mark.parametrize(("stage", "state"), [("analysis", 1), ("won", 2)])
+    def test_is_undone_by_who_sets_criteria_aside(self, anna, stage, state):
+        lost = lose(anna, create(anna), winner="Acme")
+        undone = anna("OverrideOpportunityStage", name=lost.name, stage=stage, exception_reason="They came back")
+        assert (undone.state, [*undone.close_reasons], undone.competitors[0].winner) == (state, [], False)
+
+    def test_is_undone_where_the_last_stage_is_none_to_be_open_in_by_now(self, anna):
+        pipeline = pipeline_of(anna, {"id": "first"}, {"id": "second"})
+        lost = lose(anna, create(anna, pipeline=pipeline.name, stage="second"))
+        pipeline.stages[1].category = 2
+        pipeline.stages[1].ClearField("probability")
+        anna("UpdatePipeline", pipeline={"name": pipeline.name, "stages": pipeline.stages})
+        assert anna("ReopenOpportunity", name=lost.name).stage == "first"
+
 
 class TestScope:
     def test_own_reaches_own(self, anna):

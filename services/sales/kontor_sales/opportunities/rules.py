@@ -144,9 +144,11 @@ def enter(opportunity: Any, stage: pipelines.Stage, moment: dt.datetime, before:
     if before is not None:
         for field in ("close_time", "stage_enter_time", "stalled_time"):
             opportunity.ClearField(field)
-        if before.state != OPEN and stage.category == OPEN:
+        if before.state not in (OPEN, stage.category):
             for field in ("close_reasons", "price_gap"):
                 opportunity.ClearField(field)
+            for competitor in opportunity.competitors:
+                competitor.winner = False
     for field in ("open_time", "stage_enter_time"):
         if not opportunity.HasField(field):
             setattr(opportunity, field, moment)
@@ -311,10 +313,8 @@ def reopen(opportunity: Any, pipeline: Any, stage: str) -> None:
 
     Raises InvalidArgument for `stage` where it is not open.
     """
-    for competitor in opportunity.competitors:
-        competitor.winner = False
     last = pipelines.find(pipeline, stage or opportunity.last_open_stage)
-    if last is None and not stage:
+    if not stage and (last is None or last.category != pipelines.OPEN):
         last = pipelines.first(pipeline, pipelines.OPEN)
     if last is None or last.category != pipelines.OPEN:
         raise InvalidArgument(("stage", "must be an open stage of the pipeline"))
