@@ -175,6 +175,16 @@ class TestTerritory:
         refusal = anna.refusal("UpdateTerritory", territory={"name": top.name, "parent": below.name})
         assert [*refusal.violations] == ["territory.parent"]
 
+    def test_refuses_a_circle_that_would_close_when_one_comes_back(self, anna):
+        top = anna("CreateTerritory", territory={"display_name": "A"})
+        middle = anna("CreateTerritory", territory={"display_name": "B", "parent": top.name})
+        below = anna("CreateTerritory", territory={"display_name": "C", "parent": middle.name})
+        anna("DeleteTerritory", name=middle.name)
+        anna("UpdateTerritory", territory={"name": top.name, "parent": below.name})
+        assert anna.refusal("UndeleteTerritory", name=middle.name).reason == "WRONG_PARENT"
+        anna("UpdateTerritory", territory={"name": top.name, "parent": ""}, update_mask={"paths": ["parent"]})
+        assert anna("UndeleteTerritory", name=middle.name).parent == top.name
+
 
 class TestAbsence:
     def test_is_ones_own_unless_the_right_says_more(self, anna):
