@@ -13,7 +13,7 @@ from kontor_kit.operations.runner import Runner
 from kontor_marketing.segments.api import EVALUATE
 from kontor_marketing.segments.table import members, pending, within
 from kontor_marketing.service import service
-from services.marketing.tests.marketing import CONTACT, contact, party_id, party_of
+from services.marketing.tests.marketing import CONTACT, STATUS, contact, party_id, party_of, status
 
 STATIC, RULE = 1, 2
 
@@ -226,6 +226,13 @@ class TestReading:
         found = bert("ListSegmentMemberships", include_total_size=True)
         assert [each.party for each in found.segment_memberships] == [party_of(his)]
         assert found.total_size == 1
+
+    def test_are_told_with_what_is_known_of_their_addresses(self, anna, tell, people):
+        [rosa] = people("one")
+        tell(anna.tenant, f"{STATUS}.created", status("one@example.com", opted_out=True), 1)
+        [member] = anna("ListSegmentMembers", name=listed(anna, rosa)).members
+        assert member.party == anna("GetParty", name=party_of(rosa))
+        assert member.party.emails[0].opted_out
 
     def test_preview_takes_from_others_and_leaves_out_others(self, anna, people):
         one, two, _ = people("one", "two", "three")

@@ -19,7 +19,7 @@ from kontor_kit.shared import Shared
 from kontor_kit.store import is_live
 from kontor_kit.tracing import Trace
 from kontor_marketing.parties import known, rules
-from kontor_marketing.parties.table import PARTY
+from kontor_marketing.parties.table import PARTY, mark_addresses
 
 BATCH: Final = 200
 _BY_EMAIL: Final = (suppression_pb2.Suppression.CHANNEL_EMAIL, suppression_pb2.Suppression.CHANNEL_ALL)
@@ -43,10 +43,7 @@ class Parties(ResourceServicer):
 
     def decorate(self, tx: Transaction, records: Sequence[Any]) -> None:
         """Tell what is known of the addresses."""
-        emails = [(rules.address_key(email.address), email) for party in records for email in party.emails]
-        found = known.marks(tx, [key for key, _ in emails])
-        for key, email in emails:
-            email.invalid, email.opted_out = found.get(key, (False, False))
+        mark_addresses(tx, records)
 
     def opt_out_party(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Store that a party wants to hear nothing more."""

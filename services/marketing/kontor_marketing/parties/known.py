@@ -156,18 +156,3 @@ def list_addresses(tx: Transaction, party: uuid.UUID, addresses: set[str]) -> No
     tx.defer(_UNLIST, given)
     if addresses:
         tx.defer(_LIST, given)
-
-
-_MARKS: Final = Statement(
-    sa.select(known_statuses.c.address, known_statuses.c.invalid, known_statuses.c.opted_out).where(
-        known_statuses.c.tenant_id == TENANT,
-        known_statuses.c.live,
-        known_statuses.c.address == sa.any_(sa.bindparam("addresses", type_=ARRAY(KEY_TEXT))),
-    )
-)
-
-
-def marks(tx: Transaction, addresses: Sequence[str]) -> dict[str, tuple[bool, bool]]:
-    """Return whether addresses are invalid and whether they opted out, of those of which something is known."""
-    rows = tx.run(_MARKS, {"tenant": tx.tenant_id, "addresses": list(addresses)}) if addresses else []
-    return {address: (invalid, opted_out) for address, invalid, opted_out in rows}

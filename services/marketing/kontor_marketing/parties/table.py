@@ -215,3 +215,21 @@ def _email(address: str, status: dict[str, tuple[bool, bool]]) -> Email:
 def _consent(said: Sequence[Any]) -> Consent:
     id, version, state, basis, source, time, evidence = said
     return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence or {})
+
+
+_MARKS: Final = Statement(
+    sa.select(known_statuses.c.address, known_statuses.c.invalid, known_statuses.c.opted_out).where(
+        known_statuses.c.tenant_id == TENANT,
+        known_statuses.c.live,
+        known_statuses.c.address == sa.any_(sa.bindparam("addresses", type_=ARRAY(KEY_TEXT))),
+    )
+)
+
+
+def mark_addresses(tx: Transaction, parties: Sequence[Any]) -> None:
+    """Write into Party messages what is known of their addresses, which is not stored with them."""
+    emails = [(address_key(email.address), email) for party in parties for email in party.emails]
+    given = {"tenant": tx.tenant_id, "addresses": [key for key, _ in emails]}
+    found = {address: marks for address, *marks in tx.run(_MARKS, given)} if emails else {}
+    for key, email in emails:
+        email.invalid, email.opted_out = found.get(key, (False, False))

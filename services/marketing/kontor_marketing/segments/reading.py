@@ -19,7 +19,7 @@ from kontor_kit.filter_sql import TENANT
 from kontor_kit.pages import PageTokens
 from kontor_kit.principals import Scope
 from kontor_kit.store import COUNTED, Reach, Store
-from kontor_marketing.parties.table import PARTY, parties
+from kontor_marketing.parties.table import PARTY, mark_addresses, parties
 from kontor_marketing.segments.table import FIRST, SEGMENT_MEMBERSHIP, segment_memberships, segments
 
 SAMPLES: Final = 10
@@ -72,6 +72,7 @@ class Reading:
         listed, counted = _members(reach.scope, at is not None)
         rows = tx.run(listed, given)
         found = self._store.get(tx, reach, [row[0] for row in rows[:size]])
+        mark_addresses(tx, list(found.values()))
         response = segment_service_pb2.ListSegmentMembersResponse()
         for party, enter, leave in rows[:size]:
             response.members.add(party=found.get(party), enter_time=enter, leave_time=leave)
