@@ -237,6 +237,7 @@ class TestUserStates:
         for method, fields in (
             ("SetUserPassword", {"password": "a new long password"}),
             ("DeactivateUser", {}),
+            ("DeleteUser", {}),
         ):
             with identity.database.connect() as connection:
                 connection.execute(

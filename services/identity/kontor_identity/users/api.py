@@ -79,6 +79,12 @@ class Users(ResourceServicer):
             require_outranked(tx, call, locked.message)
         return locked
 
+    def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
+        """Delete a user, and end what the user is signed in with: it must not come back with the user."""
+        user = super().delete(request, call, tx)
+        self._end_sessions(tx, parse_name(user.name, self.RESOURCE.pattern, "name"))
+        return user
+
     def deactivate_user(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Shut a user out, and end what the user is signed in with."""
         user = self._change_state(request, call, tx, rules.deactivate)
