@@ -59,6 +59,15 @@ class TestStored:
         after = anna("UpdateDealRegistration", deal_registration={"name": made.name, "evidence": "A tender"})
         assert after.evidence == "A tender"
 
+    @pytest.mark.parametrize("field", ["amount", "expected_close_date"])
+    def test_stays_complete_once_submitted(self, anna, north, field):
+        made = submitted(anna, north)
+        cleared = {"deal_registration": {"name": made.name}, "update_mask": {"paths": [field]}}
+        refusal = anna.refusal("UpdateDealRegistration", **cleared)
+        assert (refusal.reason, refusal.metadata["missing"]) == ("INCOMPLETE", field)
+        anna("ReturnDealRegistration", name=made.name, missing="Which one?")
+        assert not anna("UpdateDealRegistration", **cleared).HasField(field)
+
     def test_is_deleted_only_when_it_claims_nothing(self, anna, north):
         made = submitted(anna, north)
         assert anna.refusal("DeleteDealRegistration", name=made.name).reason == "CLAIMS"

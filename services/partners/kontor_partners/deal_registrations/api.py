@@ -64,8 +64,11 @@ class DealRegistrations(ResourceServicer):
             partner = self.referred(tx, call, self._partners, after.partner, "partner")
             require_reach(principal, self.scope(call), partner)
             after.registrant = principal.subject
-        elif before.state not in rules.OPEN and rules.claimed(before) != rules.claimed(after):
-            raise FailedPrecondition("what is claimed stays as it was submitted", reason="CLAIM_FIXED")
+        elif before.state not in rules.OPEN:
+            if rules.claimed(before) != rules.claimed(after):
+                raise FailedPrecondition("what is claimed stays as it was submitted", reason="CLAIM_FIXED")
+            if before.state in rules.CLAIMING:
+                rules.check_complete(after)
         if after.account != (before.account if before is not None else "") and principal.scope(_APPROVE) is None:
             raise PermissionDenied("account is written by those who may approve", metadata={"permission": _APPROVE})
 

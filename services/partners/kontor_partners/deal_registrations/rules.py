@@ -111,6 +111,15 @@ def complete(registration: Any, today: dt.date) -> None:
     customer = registration.end_customer
     if not registration.region_codes and customer.region_code:
         registration.region_codes.append(customer.region_code)
+    check_complete(registration)
+    date = registration.expected_close_date
+    if dt.date(date.year, date.month, date.day) < today:
+        raise FailedPrecondition("expected_close_date is past", reason="CLOSE_DATE_PAST")
+
+
+def check_complete(registration: Any) -> None:
+    """Raise FailedPrecondition with all that a registration lacks to be submitted, and as long as it is."""
+    customer = registration.end_customer
     there = {
         "end_customer.company": customer.company,
         "end_customer.region_code": customer.region_code,
@@ -126,9 +135,6 @@ def complete(registration: Any, today: dt.date) -> None:
             reason="INCOMPLETE",
             metadata={"missing": "; ".join(missing)},
         )
-    date = registration.expected_close_date
-    if dt.date(date.year, date.month, date.day) < today:
-        raise FailedPrecondition("expected_close_date is past", reason="CLOSE_DATE_PAST")
 
 
 def check_allowed(registration: Any, partner: Any) -> None:
