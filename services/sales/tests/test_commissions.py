@@ -166,6 +166,24 @@ class TestSettling:
             found = list(pool.map(lambda _: [each.name for each in shop.settle(agent)], range(6)))
         assert len({name for [name] in found}) == 1
 
+    def test_what_is_paid_meanwhile_is_left_for_the_next_month(self, shop, server):
+        agent = shop.anna.user
+        shop.plan(GTX=10)
+        name = shop.sell(agent, 100, 0)
+        shop.pay(name, 60, BEFORE)
+        with ThreadPoolExecutor(1) as pool, server.database.connect() as connection:
+            with connection.transaction():
+                # Who settles has read the payments when they wait for the plans.
+                connection.execute("LOCK TABLE commission_plans IN ACCESS EXCLUSIVE MODE")
+                settling = pool.submit(shop.settle, agent, BEFORE)
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'commission_plans'::regclass"
+                while not connection.execute(waiting).fetchone()[0]:
+                    assert not settling.done()
+                shop.pay(name, 40, BEFORE)
+            [first] = settling.result()
+        [later] = shop.settle(agent)
+        assert [money.amount(found.total_amount) for found in (first, later)] == [6, 4]
+
     def test_without_a_rate_there_is_nothing_and_it_says_so(self, shop):
         agent = shop.anna.user
         shop.pay(shop.sell(agent, 50, 50), 100, MONTH)

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor.sales.v1 import commission_pb2, commission_plan_service_pb2, commission_service_pb2
 from kontor_kit import money
@@ -20,6 +21,7 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.shared import Shared
 from kontor_kit.store import Reach, Store
+from kontor_kit.tables import KEY_TEXT
 from kontor_sales.commissions import rules
 from kontor_sales.commissions.table import COMMISSION, COMMISSION_PLAN, commission_plans, commissions
 from kontor_sales.orders.table import ORDER, order_payments
@@ -55,15 +57,16 @@ _PAYMENTS = Statement(
     .limit(MOST_PAYMENTS + 1)
     .with_for_update()
 )
+_KEY: Final = ("source", "external_id")
+_settled = (
+    sa.func.unnest(*(sa.bindparam(f"{name}s", type_=ARRAY(KEY_TEXT)) for name in _KEY))
+    .table_valued(*(sa.column(name, KEY_TEXT) for name in _KEY))
+    .render_derived(name="settled")
+)
+# Those that were read and no others: some may have been paid since.
 _MARK = Statement(
     order_payments.update()
-    .where(
-        order_payments.c.tenant_id == TENANT,
-        order_payments.c.agent == _AGENT,
-        order_payments.c.pay_date < sa.bindparam("end", type_=sa.Date),
-        order_payments.c.currency == sa.bindparam("its_currency", type_=order_payments.c.currency.type),
-        order_payments.c.commission.is_(None),
-    )
+    .where(order_payments.c.tenant_id == TENANT, *(order_payments.c[name] == _settled.c[name] for name in _KEY))
     .values(commission=sa.bindparam("its_commission", type_=sa.Uuid))
 )
 _PLANS = Statement(
@@ -124,11 +127,13 @@ class Commissions(ResourceServicer):
                 ("month", f"leaves more than {MOST_PAYMENTS} payments; settle an earlier month first")
             )
         lines = self._lines(tx, request.agent, payments) if payments else {}
-        for currency, its in groupby(payments, key=lambda payment: payment.currency):
+        for currency, group in groupby(payments, key=lambda payment: payment.currency):
+            its = list(group)
             commission = self._commission(request, currency, [part for payment in its for part in lines[payment]])
             created = self.new(tx, call, commission)
             id = parse_name(created.name, self.RESOURCE.pattern, "name")
-            tx.defer(_MARK, {**parameters, "its_currency": currency, "its_commission": id})
+            keys = {f"{name}s": [getattr(payment, name) for payment in its] for name in _KEY}
+            tx.defer(_MARK, {"tenant": tx.tenant_id, **keys, "its_commission": id})
             response.commissions.append(created)
         return response
 
