@@ -197,6 +197,14 @@ class TestPicture:
         assert Network(alone).between() == Network(charts.rendered(STREAM)).between()
 
 
+def test_who_has_no_keys_asks_the_machine_for_its_role(charts):
+    """Clouds answer that at an address of the link, without TLS."""
+    minimal, role = "ticketing/ci/minimal-values.yaml", "ticketing/ci/role-values.yaml"
+    asking = {("ticketing", "serve", 80), ("ticketing", "work", 80)}
+    assert Network(charts.rendered(("ticketing", (minimal, role)))).outward() >= asking
+    assert not Network(charts.rendered(AMQP)).outward() & asking
+
+
 class TestComputing:
     """The computation itself is seen to notice what is wrong."""
 

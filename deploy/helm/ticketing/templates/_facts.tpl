@@ -23,6 +23,10 @@ reaches:
   {{- range list "serve" "work" }}
   {{ . }}:
     - {{ toJson (pick $storage "port" "to") }}
+    {{- if not $storage.keys }}
+    # Where clouds tell a machine its role.
+    - {port: 80, to: [{ipBlock: {cidr: 169.254.0.0/16}}]}
+    {{- end }}
   {{- end }}
 {{- end }}
 {{- end }}
