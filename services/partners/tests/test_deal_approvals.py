@@ -310,3 +310,14 @@ class TestKnown:
         known.delete_time = dt.datetime.now(dt.UTC)
         tell(anna.tenant, "kontor.contacts.v1.account.deleted", known, 2)
         assert submitted(anna, north).verdict == CLEAR
+
+    def test_who_met_by_an_account_that_is_another_by_now_is_told_when_that_is_decided(
+        self, anna, north, south, tell, known, approve
+    ):
+        first = pending(anna, north)
+        second = submitted(anna, south, end_customer=customer())
+        assert anna("StartDealRegistrationReview", name=second.name, account=known.name).verdict == WAITING
+        known.website = ""
+        tell(anna.tenant, "kontor.contacts.v1.account.updated", known, 2)
+        assert approve(first).state == rules.APPROVED
+        assert anna("GetDealRegistration", name=second.name).verdict == CLEAR

@@ -125,6 +125,7 @@ class DealRegistrations(ResourceServicer):
         self._try_opportunity(call, plan)
         locked, after, keys = self._begin(request, call, tx)
         rules.go(after, "approval_started")
+        before = self._claims.keys_of(tx, locked.id)
         self._claims.take(tx, locked.id, keys)
         plan.registration.CopyFrom(after)
         partner = self._partner(tx, call, after)
@@ -133,7 +134,7 @@ class DealRegistrations(ResourceServicer):
         operation = self._operations.start(tx, call, APPROVE_DEAL.kind, plan, APPROVE_DEAL.begun())
         after.approval, after.opportunity = operation.name, request.opportunity
         self.put(tx, call, locked, after, "approval_started")
-        self.look_again(tx, call.trace, keys, self._claims.now(tx))
+        self.look_again(tx, call.trace, keys | before, self._claims.now(tx))
         return operation
 
     def return_deal_registration(self, request: Any, call: Call, tx: Transaction) -> Any:
