@@ -200,6 +200,17 @@ class TestWaiting:
         work()
         assert [anna("GetTicket", name=each.name).owner for each in (odd, usual)] == ["", one]
 
+    def test_tickets_that_nobody_can_do_keep_others_from_nothing_however_many_they_are(self, anna, work):
+        (one,) = users(1)
+        name = queue(anna, {"user": one, "capacity": 1}, skill_rules=[{"skill": "wiring", "tag": "wiring"}])
+        first = ticket(anna, queue=name)
+        for_nobody = {"subject": "No light", "queue": name, "tags": ["wiring"]}
+        anna("BatchCreateTickets", requests=[{"ticket": for_nobody}] * 500)
+        last = ticket(anna, queue=name)
+        anna("SolveTicket", name=first.name)
+        work()
+        assert (last.owner, anna("GetTicket", name=last.name).owner) == ("", one)
+
     def test_tickets_of_manual_and_deleted_queues_and_deleted_ones_stay(self, anna, work):
         (one,) = users(1)
         manual, automatic = queue(anna, one, assignment=rules.MANUAL), queue(anna, {"user": one, "capacity": 1})

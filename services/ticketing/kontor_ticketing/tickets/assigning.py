@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -34,8 +34,10 @@ from kontor_ticketing.tickets.table import TO_DO, tickets
 TOLD: Final = 50
 """So many candidates are told in the explanation."""
 _AT_ONCE: Final = 500
-"""So many waiting tickets of a queue are looked at in one transaction."""
+"""So many waiting tickets of a queue are looked at together."""
 _QUEUE: Final = sa.bindparam("queue", type_=sa.Uuid)
+_PRIORITY: Final = sa.bindparam("priority", type_=sa.SmallInteger)
+_AFTER: Final = sa.bindparam("after", type_=sa.Uuid)
 _MEMBERS: Final = sa.bindparam("users", type_=ARRAY(sa.Uuid))
 _LOADS: Final = Statement(
     sa.select(tickets.c.owner, sa.func.count(), sa.func.count().filter(tickets.c.queue == _QUEUE))
@@ -58,13 +60,29 @@ _KEEP_TURN: Final = Statement(
 )
 # Who changes a ticket meanwhile keeps it from nobody: it is looked at again the next time.
 _WAITING: Final = Statement(
-    sa.select(tickets.c.id)
-    .where(tickets.c.tenant_id == TENANT, tickets.c.queue == _QUEUE, tickets.c.owner.is_(None), TO_DO)
+    sa.select(tickets.c.priority, tickets.c.id)
+    .where(
+        tickets.c.tenant_id == TENANT,
+        tickets.c.queue == _QUEUE,
+        tickets.c.owner.is_(None),
+        TO_DO,
+        sa.or_(tickets.c.priority < _PRIORITY, sa.and_(tickets.c.priority == _PRIORITY, tickets.c.id > _AFTER)),
+    )
     .order_by(tickets.c.priority.desc(), tickets.c.id)
     .limit(_AT_ONCE)
     .with_for_update(key_share=True, skip_locked=True)
 )
 (_ASSIGNEE,) = foreign_fields(ticket_service_pb2.AssignTicketRequest.DESCRIPTOR)  # type: ignore[arg-type]
+
+
+class _Place(NamedTuple):
+    """Where a ticket stands among those that wait."""
+
+    priority: int
+    id: uuid.UUID
+
+
+_MOST_URGENT: Final = _Place(2**15 - 1, uuid.UUID(int=0))
 
 
 class Assigning:
@@ -73,6 +91,8 @@ class Assigning:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._queues = Store(QUEUE)
+        # How far those that wait were looked at, by queue, where they are many.
+        self._looked_at: dict[uuid.UUID, _Place] = {}
 
     def settle(self, tx: Transaction, call: Call, locked: Locked) -> Any:
         """Give a ticket that was stored to whom the rule of its queue chooses, where it has one; return the ticket."""
@@ -89,25 +109,44 @@ class Assigning:
         return self._records.put(tx, own, locked, after, "assigned")
 
     def fill(self, tx: Transaction, trace: Trace, queue_id: uuid.UUID) -> int:
-        """Give the tickets that wait in a queue to whom its rule chooses, the most urgent first; return how many."""
+        """Give tickets that wait in a queue to whom its rule chooses; return how many.
+
+        The most urgent are looked at each time, and of the others some: those that nobody is able to do keep nobody from
+        what stands behind them.
+        """
         own = self._records.own_call(tx, trace)
         queue = self._queues.get_one(tx, self._records.reach(own), queue_id)
         if queue is None or not is_live(queue) or queue.assignment == rules.MANUAL:
             return 0
         self._take_turns(tx, queue.name)
-        ids = [row[0] for row in tx.run(_WAITING, {"tenant": tx.tenant_id, "queue": queue_id})]
+        candidates = self._candidates(tx, queue)
+        given, place = self._hand_out(tx, own, queue, candidates, _MOST_URGENT)
+        if place is not None:
+            more, place = self._hand_out(tx, own, queue, candidates, self._looked_at.pop(queue_id, place))
+            given += more
+        if place is not None:
+            self._looked_at[queue_id] = place
+        return given
+
+    def _hand_out(
+        self, tx: Transaction, own: Call, queue: Any, candidates: list[rules.Candidate], place: _Place
+    ) -> tuple[int, _Place | None]:
+        """Give those that wait behind a place to candidates, who change; return how many, and where to go on, if at all."""
+        given = {"tenant": tx.tenant_id, "queue": _id(queue.name), "priority": place[0], "after": place[1]}
+        places = [_Place(*row) for row in tx.run(_WAITING, given)]
+        ids = [place.id for place in places]
         waiting = self._records.store.lock(tx, self._records.reach(own), self._records.scope(own), ids)
-        candidates, given = self._candidates(tx, queue), 0
+        count = 0
         for id in ids:
             after = _copy(waiting[id].message)
             chosen = _decide(own, queue, candidates, after)
             if chosen is not None:
-                candidates = self._give(tx, queue, candidates, chosen)
+                candidates[:] = self._give(tx, queue, candidates, chosen)
                 self._records.put(tx, own, waiting[id], after, "assigned")
-                given += 1
+                count += 1
             elif not any(candidate.passed_over(rules.NO_SKILLS) == "" for candidate in candidates):
-                break
-        return given
+                return count, None
+        return count, places[-1] if len(places) == _AT_ONCE else None
 
     def assign(self, tx: Transaction, call: Call, request: Any, ticket: Any) -> str:
         """Give a ticket to a user, or to whom the rule of its queue chooses, in place; return what happened."""
