@@ -381,6 +381,30 @@ class TestPlans:
         plan = ben("PlanVisits")
         assert ben.refusal("ConfirmVisitPlan", name=plan.name).code is StatusCode.PERMISSION_DENIED
 
+    def test_for_somebody_else_knows_what_its_maker_may_read(self, anna, know):
+        cadence(anna, (VISIT, 30))
+        team = uuid7()
+        ours = {"team": f"teams/{team}"}
+        deal, task = know("Deal", owner=f"users/{uuid7()}", days=1), know("Task", owner=f"users/{uuid7()}", days=1)
+        known = {"Hers": know("Hers"), "Ours": know("Ours", **ours), "Deal": deal, "Task": task}
+        for fields in ({}, ours):
+            closing = {"display_name": "D", "account": deal.name, "close_date": date(in_days(5)), **fields}
+            anna("CreateOpportunity", opportunity=closing)
+            overdue_task = {"type": TASK, "subject": "T", "account": task.name, "due_date": date(in_days(-1)), **fields}
+            anna("CreateActivity", activity=overdue_task)
+
+        def told(*permissions):
+            maker = anna.colleague("sales.visitPlans.create:team", *permissions, teams=[team])
+            names = {account.name: name for name, account in known.items()}
+            return {names[one.account]: one.score for one in self.plan(maker, user=anna.user, **ours).visits}
+
+        reads = ("contacts.accounts.read", "sales.opportunities.read", "sales.activities.read")
+        assert told() == told(*(f"{read}:own" for read in reads)) == {}
+        assert told(*(f"{read}:team" for read in reads)) == {"Ours": 80, "Deal": 20, "Task": 5}
+        everything = {"Hers": 80, "Ours": 80, "Deal": 40, "Task": 10}
+        assert told(*(f"{read}:all" for read in reads)) == everything
+        assert {one.display_name: one.score for one in self.plan(anna).visits} == everything
+
     @pytest.mark.parametrize(
         ("fields", "path"),
         [

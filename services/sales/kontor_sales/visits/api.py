@@ -89,7 +89,7 @@ class VisitPlans(ResourceServicer):
         period = _period(request)
         per_day = request.visits_per_day or rules.USUAL_PER_DAY
         weekdays = request.weekdays or rules.WORKDAYS
-        candidates, room = gathering.gather(tx, user_id, period, weekdays, per_day)
+        candidates, room = gathering.gather(tx, principal_of(call), user_id, period, weekdays, per_day=per_day)
         visits, left_out = rules.plan(candidates, period.start, period.end, room)
         plan = visit_plan_pb2.VisitPlan(
             state=_PROPOSED,

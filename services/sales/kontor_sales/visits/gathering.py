@@ -15,6 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from kontor_kit.db import Row, Statement, Transaction
 from kontor_kit.filter_sql import TENANT
+from kontor_kit.principals import Principal, Scope
+from kontor_kit.scopes import TEAMS
 from kontor_sales.absences.table import absences
 from kontor_sales.activities.rules import PLANNED, TASK
 from kontor_sales.activities.table import activities
@@ -30,15 +32,24 @@ MOST: Final = 2000
 OPEN: Final = 1
 """As Opportunity.State."""
 _LAST: Final = "\U0010ffff"
+_READ: Final = ("contacts.accounts.read", "sales.opportunities.read", "sales.activities.read")
 _USER: Final = sa.bindparam("user", type_=sa.Uuid)
 _IDS: Final = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
 _DAY: Final = sa.bindparam("day", type_=sa.Date)
 _FROM, _TO = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name in ("from", "to"))
+_EVERY: Final = sa.bindparam("every", type_=sa.Boolean)
+
+
+def _read(team: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """The condition on what is somebody's that whoever asks may read it, too."""
+    return sa.or_(_EVERY, team == sa.any_(TEAMS))
+
+
 _f = account_facts.c
 _FACTS: Final = sa.select(
     *(_f.account, _f.display_name, _f.tier, _f.role, _f.region_code, _f.postal_code, _f.industry, _f.employee_count)
 ).where(_f.tenant_id == TENANT, _f.live)
-_OWN: Final = Statement(_FACTS.where(_f.owner == _USER).order_by(_f.account).limit(MOST))
+_OWN: Final = Statement(_FACTS.where(_f.owner == _USER, _read(_f.team)).order_by(_f.account).limit(MOST))
 _NAMED: Final = Statement(_FACTS.where(_f.account == sa.any_(_IDS)))
 _region = sa.bindparam("region", type_=_f.region_code.type)
 _IN_COUNTRY: Final = Statement(_FACTS.where(_f.region_code == _region).order_by(_f.postal_code, _f.account).limit(MOST))
@@ -71,6 +82,7 @@ _CLOSING: Final = Statement(
         opportunities.c.account.is_not(None),
         opportunities.c.close_date <= _DAY,
         opportunities.c.delete_time.is_(None),
+        _read(opportunities.c.team),
     )
 )
 _mine = (activities.c.tenant_id == TENANT, activities.c.owner == _USER, activities.c.delete_time.is_(None))
@@ -82,6 +94,7 @@ _TASKS: Final = Statement(
         activities.c.state == PLANNED,
         activities.c.due_date < _DAY,
         activities.c.account.is_not(None),
+        _read(activities.c.team),
         # When it is due is when it stands in the agenda; the index has that.
         activities.c.agenda_time < _TO,
     )
@@ -104,6 +117,12 @@ _AWAY: Final = Statement(
         sa.or_(absences.c.end_time.is_(None), absences.c.end_time > _FROM),
     )
 )
+
+
+def _reading(principal: Principal, user: uuid.UUID, permission: str) -> dict[str, Any]:
+    """Return what `_read` takes: whoever looks at what is the user's own sees all of it, others what they may read."""
+    scope = Scope.ALL if principal.subject_id == user else principal.scope(permission)
+    return {"every": scope is Scope.ALL, "teams": list(principal.teams) if scope is Scope.TEAM else []}
 
 
 @dataclass(slots=True)
@@ -141,18 +160,25 @@ def live_cadences(tx: Transaction) -> list[Any]:
 
 
 def gather(
-    tx: Transaction, user: uuid.UUID, period: Period, weekdays: Iterable[int], per_day: int
+    tx: Transaction, principal: Principal, user: uuid.UUID, period: Period, weekdays: Iterable[int], *, per_day: int
 ) -> tuple[list[Candidate], dict[dt.date, int]]:
     """Return the accounts that a user could visit, and how many visits fit into each day.
 
     Accounts are those that the user owns, those in the user's territories, and those that the user has opportunities
-    or tasks with. Who has a visit planned already is none.
+    or tasks with; but for territories, as far as `principal` may read. Who has a visit planned already is none.
     """
     start, end = period.times()
     values = {"tenant": tx.tenant_id, "user": user, "day": period.start + SOON, "from": start, "to": end}
-    tasks = {**values, "day": period.start, "to": start}
+    accounts, deals, tasks = (_reading(principal, user, permission) for permission in _READ)
+    tasks |= {"day": period.start, "to": start}
     own, closing, overdue, planned, away = tx.run_all(
-        [(_OWN, values), (_CLOSING, values), (_TASKS, tasks), (_PLANNED, values), (_AWAY, values)]
+        [
+            (_OWN, {**values, **accounts}),
+            (_CLOSING, {**values, **deals}),
+            (_TASKS, {**values, **tasks}),
+            (_PLANNED, values),
+            (_AWAY, values),
+        ]
     )
     home = _at_home(tx, user)
     known = {placed.account: placed for placed in map(_placed, own)} | {one.account: one for one, _ in home.values()}
