@@ -209,6 +209,19 @@ class TestUserStates:
         assert admin("ReactivateUser", name=user.name).state == 1
         assert admin.refusal("ReactivateUser", name=user.name).code is grpc.StatusCode.FAILED_PRECONDITION
 
+    def test_user_who_is_deleted_is_shut_out_first_and_comes_back_so(self, identity, admin):
+        user = admin("CreateUser", user=RESOURCES["User"][2](1))
+        assert admin.refusal("DeleteUser", name=user.name, etag='"v9"').code is grpc.StatusCode.ABORTED
+        deleted = admin("DeleteUser", name=user.name, etag=user.etag)
+        assert (deleted.state, deleted) == (2, admin("GetUser", name=user.name))
+        back = admin("UndeleteUser", name=user.name, etag=deleted.etag)
+        assert back.state == 2
+        admin("DeleteUser", name=user.name)
+        with identity.database.connect() as connection:
+            told = "SELECT event_type FROM change_pending WHERE resource_name = %s ORDER BY sequence"
+            kinds = [row[0].rpartition(".")[2] for row in connection.execute(told, [user.name])]
+        assert kinds == ["created", "deactivated", "deleted", "undeleted", "deleted"]
+
     def test_state_is_not_changed_by_an_update(self, admin):
         user = admin("CreateUser", user={**RESOURCES["User"][2](1), "state": "STATE_DEACTIVATED"})
         assert user.state == 1

@@ -23,7 +23,7 @@ from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked
+from kontor_kit.store import Locked, is_live
 
 _TENANT = sa.bindparam("tenant", type_=sa.Uuid)
 _USER = sa.bindparam("user", type_=sa.Uuid)
@@ -80,10 +80,19 @@ class Users(ResourceServicer):
         return locked
 
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
-        """Delete a user, and end what the user is signed in with: it must not come back with the user."""
-        user = super().delete(request, call, tx)
-        self._end_sessions(tx, parse_name(user.name, self.RESOURCE.pattern, "name"))
-        return user
+        """Delete a user, who is shut out first: whoever waits for that to hand over work need not know of deletions."""
+        locked = self.lock(tx, call, request.name, live=False)
+        if not is_live(locked.message):
+            raise self.not_found(request.name)
+        self.check_etag(call, locked, request.etag)
+        if locked.message.state == rules.State.ACTIVE:
+            after: Any = user_pb2.User()
+            after.CopyFrom(locked.message)
+            after.state = rules.State.DEACTIVATED
+            self.put(tx, call, locked, after, "deactivated")
+            locked = self.lock(tx, call, request.name)
+        self._end_sessions(tx, locked.id)
+        return self.shown(tx, call, self._mark(tx, call, locked, deleted=True))
 
     def deactivate_user(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Shut a user out, and end what the user is signed in with."""
