@@ -215,6 +215,11 @@ class TestSuggestions:
         anna("DeleteArticle", name=article.name)
         assert titles(anna("SuggestArticles", query="router")) == []
 
+    def test_bear_a_text_without_any_space(self, anna):
+        # PostgreSQL looks again from each of its characters to its end.
+        article = write(anna, "A", body="a_" * 49_990 + " router")
+        assert [result.article.name for result in anna("SuggestArticles", query="router").results] == [article.name]
+
     @pytest.mark.parametrize("query", ["", "!!! ???", "' | & ! \\ '' :*", "der die das"])
     def test_are_none_for_what_has_no_words(self, anna, query):
         write(anna, "Router", body="back \\ slash")

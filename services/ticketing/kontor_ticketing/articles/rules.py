@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from kontor_kit import normal_forms
@@ -35,6 +36,10 @@ STEMMED: Final = {
 """Language to text search configuration."""
 
 
+# No word is that long, and PostgreSQL looks again from each character of such a text to its end.
+_UNBROKEN: Final = re.compile(r"\S{500}")
+
+
 def normalise(article: Any) -> list[Violation]:
     """Bring an article into its normal form, in place, and return what is wrong with it."""
     violations = []
@@ -60,4 +65,8 @@ def configuration(language_code: str) -> str:
 
 def texts(article: Any) -> tuple[str, str, str]:
     """Return the texts that an article is suggested by, the weightiest first, folded."""
-    return fold(" ".join((article.title, *article.keywords))), fold(article.summary), fold(article.body)
+    return (
+        fold(" ".join((article.title, *article.keywords))),
+        fold(article.summary),
+        _UNBROKEN.sub(r"\g<0> ", fold(article.body)),
+    )
