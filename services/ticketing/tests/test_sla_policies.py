@@ -111,6 +111,20 @@ class TestVersions:
         assert [*refusal.violations] == ["working_calendar.slots"]
         assert "Gold" in refusal.message
 
+    def test_calendar_changes_whatever_a_deleted_policy_promised(self, anna):
+        used = calendar(anna)
+        gone = create(anna, working_calendar=used.name)
+        anna("DeleteSlaPolicy", name=gone.name)
+        hours = [{"start": {"hours": 9}, "end": {"minutes": 1, "hours": 9}}]
+        seldom = {"display_name": "Fair", "date": {"month": 5, "day": 1}, "hours": hours}
+        anna(
+            "UpdateWorkingCalendar",
+            working_calendar={"name": used.name, "slots": [], "exceptions": [seldom]},
+            update_mask={"paths": ["slots", "exceptions"]},
+        )
+        refusal = anna.refusal("UndeleteSlaPolicy", name=gone.name)
+        assert all("cannot be reached" in violation for violation in refusal.violations.values())
+
 
 class TestCalendar:
     def test_is_the_default_one_where_none_is_named(self, anna):

@@ -15,7 +15,7 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import Operations
 from kontor_kit.operations.work import Kind, Work
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, Store
+from kontor_kit.store import Locked, Store, is_live
 from kontor_ticketing.queues.table import QUEUE
 from kontor_ticketing.sla_policies import rules
 from kontor_ticketing.sla_policies.table import SLA_POLICY, keep_version, sla_policies
@@ -115,7 +115,8 @@ class SlaPolicies(ResourceServicer):
             after.CopyFrom(locked.message)
             after.policy_version += 1
             violations = rules.unreachable(after, working_time(calendar), dt.datetime.now(dt.UTC))
-            if violations:
+            # One that is deleted promises nothing, and is checked again when it comes back.
+            if violations and is_live(after):
                 problem = f"the policy {after.display_name} could not be kept: {violations[0].description}"
                 raise InvalidArgument(("slots", problem))
             self.put(tx, call, locked, after, "updated")
