@@ -13,9 +13,10 @@ Where equal shares leave a unit over, the line with the first id gets it: the or
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, localcontext
 from typing import Any, Final, NamedTuple, Protocol
 
 from kontor_kit import money
@@ -29,6 +30,8 @@ MAX_AMOUNT: Final = Decimal(10) ** 12
 MOST_TOTAL: Final = Decimal(10) ** 15
 """Nothing that reports add up is more: thousands of them together can still be told as google.type.Money."""
 
+_PLAIN: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
+"""As google.type.Decimal says it; Python reads more, such as 1_000, which PostgreSQL and other readers do not."""
 _PRECISION: Final = 60
 """Digits: enough for every product and quotient here to be exact, or its rounding never to matter."""
 _ZERO: Final = Decimal(0)
@@ -115,12 +118,9 @@ def check_number(
     value: Number, path: str, *, places: int, least: Decimal = _ZERO, most: Decimal = _HUNDRED
 ) -> list[Violation]:
     """Return what is wrong with a number that is to lie between `least` and `most`."""
-    try:
-        found = Decimal(value.value)
-    except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite():
+    if not _PLAIN.fullmatch(value.value):
         return [Violation(path, "must be a decimal number, for example 12.5")]
+    found = Decimal(value.value)
     if not least <= found <= most:
         return [Violation(path, f"must be from {least:f} to {most:f}")]
     if found != round(found, places):
