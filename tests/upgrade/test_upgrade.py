@@ -25,7 +25,6 @@ from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.testing import ISSUER
-from kontor_kit.testing.missing import go_without
 from kontor_kit.testing.programs import Program, free_ports
 from kontor_kit.testing.running import running
 from tests.e2e.instance import eventually
@@ -43,7 +42,8 @@ def older(tmp_path_factory):
     """The tree to upgrade from, with its generated code."""
     commit = baseline(*FOLDERS)
     if commit is None:
-        go_without("no release tag and no parent commit to upgrade from")
+        # Nothing that could be installed: in CI too the first commit of a history has nothing before it.
+        pytest.skip("NOT TESTED: no release tag and no parent commit to upgrade from")
     folder = tmp_path_factory.mktemp("older")
     extract(commit, folder, *FOLDERS)
     same = subprocess.run(["git", "diff", "--quiet", commit, "--", "protos"], cwd=ROOT, check=False).returncode == 0
