@@ -296,6 +296,15 @@ class TestKnown:
         self.tell_deal(tell, anna, deal, 4)
         assert submitted(anna, north).verdict == CLEAR
 
+    def test_what_is_told_without_its_values_changes_nothing(self, anna, north, tell, known):
+        deal = self.deal(known, ROBOT)
+        self.tell_deal(tell, anna, deal)
+        made = submitted(anna, north)
+        tell(anna.tenant, "kontor.sales.v1.opportunity.updated", deal, 3, data=b"")
+        tell(anna.tenant, "kontor.contacts.v1.account.updated", known, 2, data=b"")
+        assert anna("GetDealRegistration", name=made.name) == made
+        assert submitted(anna, north).verdict == CONFLICT
+
     def test_two_ways_to_name_an_account_are_one_customer(self, anna, north, south, tell):
         address = {"region_code": "DE", "postal_code": "50667"}
         account = self.account(website="https://big.example", addresses=[address])

@@ -341,6 +341,13 @@ class TestFollowing:
         tell(anna.tenant, "kontor.sales.v1.lead.updated", wanted, 2)
         assert anna("AcceptLeadOffer", name=offer.name, **ANSWER).person.email == "ada@acme.test"
 
+    def test_what_is_told_without_its_values_changes_nothing(self, anna, lead, tell):
+        active(anna, programme(anna))
+        wanted = lead()
+        offer = anna("DistributeLead", lead=wanted.name)
+        tell(anna.tenant, "kontor.sales.v1.lead.updated", wanted, 2, data=b"")
+        assert anna("AcceptLeadOffer", name=offer.name, **ANSWER).person.email == wanted.email
+
     def test_who_asked_before_does_not_offer_it_after(self, anna, lead, tell):
         """Sales told of the end first; the caller was told of a version before it."""
         active(anna, programme(anna))
