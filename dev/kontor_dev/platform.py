@@ -118,7 +118,7 @@ class Plan:
             "KONTOR_DATABASE_POOL_SIZE": str(pool_size(len(self.processes))),
             "KONTOR_PEERS": self.peers(),
             # One machine starts all of them, and what else its owner does.
-            "KONTOR_REFERENCE_SECONDS": "2",
+            "KONTOR_REFERENCE_SECONDS": "10",
         } | self.trust(issuer)
         if process.role == "serve" and len(self.serving(process.service.name)) > 1:
             settings["KONTOR_DRAIN_DELAY_SECONDS"] = str(DRAIN_DELAY_SECONDS)

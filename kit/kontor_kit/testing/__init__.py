@@ -62,7 +62,7 @@ class Signer:
 def settings(**changes: Any) -> Settings:
     """Return the settings of a service `test`: the defaults on a free port of the loopback, and `changes`."""
     usual = Settings.load(
-        "test", {"KONTOR_LISTEN": "127.0.0.1:0", "KONTOR_DRAIN_DELAY_SECONDS": "0", "KONTOR_REFERENCE_SECONDS": "2"}
+        "test", {"KONTOR_LISTEN": "127.0.0.1:0", "KONTOR_DRAIN_DELAY_SECONDS": "0", "KONTOR_REFERENCE_SECONDS": "30"}
     )
     return dataclasses.replace(usual, **changes)
 
