@@ -62,6 +62,10 @@ class Records:
     def prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
         """Normalise a record that is to be stored, in place, and check it; paths in violations begin in the record."""
 
+    def predecessor(self, tx: Transaction, call: Call, record: Any) -> Any | None:
+        """Return the record that a new one goes on for, whose custom fields it may have as they are; None for none."""
+        return None
+
     def default_owner(self, call: Call, record: Any) -> str:
         """Return who owns a new record that does not say it: the user who calls, nobody where it is another program."""
         subject = principal_of(call).subject
@@ -259,7 +263,8 @@ class Records:
                 if violations:
                     raise InvalidArgument(*violations)
         if self.RESOURCE.has_custom_fields and (before is None or before.custom_fields != after.custom_fields):
-            self.shared.definitions.check(tx, self.RESOURCE.collection, before, after)
+            known = self.predecessor(tx, call, after) if before is None else before
+            self.shared.definitions.check(tx, self.RESOURCE.collection, known, after)
         self.prepare(tx, call, before, after)
 
     def referred(self, tx: Transaction, call: Call, store: Store, name: str, field: str) -> Any:

@@ -7,8 +7,12 @@ import datetime as dt
 import pytest
 from grpc import StatusCode
 
+from kontor.contacts.v1.custom_field_definition_pb2 import CustomFieldDefinition
+from kontor_kit import definitions
 from kontor_kit.ids import parse_name, uuid7
+from kontor_kit.testing.telling import teller
 from kontor_ticketing.queues.rules import REOPEN_ALLOWED, REOPEN_FOLLOW_UP, REOPEN_WITHIN_DAYS
+from kontor_ticketing.service import service
 from kontor_ticketing.ticket_entries.rules import FROM_AGENT, FROM_REQUESTER, INTERNAL, PUBLIC
 from kontor_ticketing.ticket_states.rules import CLOSED, NEW, OPEN, PENDING, SOLVED
 from services.ticketing.tests.test_tickets import ACCOUNT, events, spans, state, ticket
@@ -178,6 +182,23 @@ class TestReopeningOthers:
         anna("DeleteQueue", name=name)
         following = anna("GetTicket", name=hear(anna, made).ticket)
         assert (following.previous_ticket, following.queue, following.owner) == (made.name, "", anna.user)
+
+    def test_closed_is_followed_up_with_the_tenants_own_fields_as_they_were(self, server, anna, monkeypatch):
+        monkeypatch.setattr(definitions, "_FRESH_SECONDS", 0.0)
+        event = "kontor.contacts.v1.custom_field_definition"
+        text = {"resource_type": "tickets", "type": CustomFieldDefinition.TYPE_STRING}
+        floor, room = (CustomFieldDefinition(name=f"customFieldDefinitions/{uuid7()}", **text) for _ in range(2))
+        floor.key, room.key, room.required = "floor", "room", True
+        with teller(server, service()) as tell:
+            tell(anna.tenant, f"{event}.created", floor, 1)
+            made = ticket(anna, requester=CONTACT, custom_fields={"floor": "3"})
+            anna("CloseTicket", name=made.name)
+            floor.delete_time.GetCurrentTime()
+            tell(anna.tenant, f"{event}.deleted", floor, 2)
+            tell(anna.tenant, f"{event}.created", room, 1)
+        assert anna.refusal("CreateTicket", ticket={"subject": "x"}).violations
+        following = anna("GetTicket", name=hear(anna, made).ticket)
+        assert (following.previous_ticket, following.custom_fields) == (made.name, made.custom_fields)
 
     def test_not_solved_is_refused(self, anna, made):
         assert anna.refusal("ReopenTicket", name=made.name).reason == "TICKET_OPEN"

@@ -112,6 +112,13 @@ class Tickets(ResourceServicer):
             return ticket
         return self.assigning.settle(tx, call, locked._replace(message=ticket, version=locked.version + 1))
 
+    def predecessor(self, tx: Transaction, call: Call, record: Any) -> Any | None:
+        """Return the ticket before, where this one takes its place; callers cannot name one."""
+        if not record.previous_ticket:
+            return None
+        id = parse_name(record.previous_ticket, TICKET.pattern, "previous_ticket")
+        return self.store.get_one(tx, self.reach(self.own_call(tx, call.trace)), id, ("custom_fields",))
+
     def default_owner(self, call: Call, record: Any) -> str:
         """Leave what comes into a queue to the queue."""
         return "" if record.queue else super().default_owner(call, record)
