@@ -285,6 +285,17 @@ class TestCriteria:
         assert [*refused(anna, deal, next_step=" ").violations] == ["opportunity.next_step"]
         assert anna("MarkOpportunityWon", name=deal.name).state == 2
 
+    def test_the_next_step_is_not_asked_of_what_comes_back(self, anna):
+        pipeline = pipeline_of(anna, {"id": "first"})
+        deal = create(anna, pipeline=pipeline.name)
+        anna("DeleteOpportunity", name=deal.name)
+        anna("UpdatePipeline", pipeline={"name": pipeline.name, "next_step_required": True})
+        assert anna("UndeleteOpportunity", name=deal.name).stage == "first"
+        assert {*refused(anna, deal, source="Fair").violations} == {
+            "opportunity.next_step",
+            "opportunity.next_step_date",
+        }
+
 
 class TestClosing:
     def test_as_won(self, anna):

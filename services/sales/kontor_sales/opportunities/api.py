@@ -92,7 +92,8 @@ class Opportunities(ResourceServicer):
             if call.method.name != _OVERRIDE:
                 after.stage_exception = ""
         violations += self._check_outcome(tx, before, after, needed=not imported)
-        if pipeline.next_step_required and after.state == pipelines.OPEN and not imported:
+        back = before is not None and not is_live(before)  # Nobody can give it a next step before it is.
+        if pipeline.next_step_required and after.state == pipelines.OPEN and not imported and not back:
             violations += rules.check_next_step(after)
         if violations:
             raise InvalidArgument(*violations)
