@@ -28,6 +28,8 @@ def _find(table: sa.Table, *columns: str) -> Statement:
 
 _FIND_ROLES = _find(roles, "grants")
 _FIND_TEAMS = _find(teams)
+_FIND_HELD = Statement(sa.select(roles.c.grants).where(roles.c.tenant_id == _TENANT, roles.c.id == sa.any_(_IDS)))
+"""Those that were deleted too: they can come back."""
 
 
 def check_membership(tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
@@ -46,8 +48,8 @@ def check_membership(tx: Transaction, call: Call, before: Any | None, after: Any
 def require_outranked(tx: Transaction, call: Call, record: Any) -> None:
     """Raise PermissionDenied where a record may do more than the caller: whoever changes an account could use it."""
     ids = [_parse("roles", index, name) for index, name in enumerate(record.roles)]
-    found = tx.run(_FIND_ROLES, {"tenant": tx.tenant_id, "ids": ids}) if ids else []
-    require_held(from_columns(row[1] for row in found), principal_of(call).permissions)
+    found = tx.run(_FIND_HELD, {"tenant": tx.tenant_id, "ids": ids}) if ids else []
+    require_held(from_columns(row[0] for row in found), principal_of(call).permissions)
 
 
 def _find_added(tx: Transaction, find: Statement, field: str, before: Any, after: Any) -> list[Row]:

@@ -186,6 +186,16 @@ class TestMembership:
                 method
             )
 
+    def test_role_that_is_deleted_counts_because_it_can_come_back(self, admin, strong):
+        role, user, program = strong
+        weak = admin.colleague("identity.*:all")
+        admin("DeleteRole", name=role.name)
+        for method, fields in (
+            ("SetUserPassword", {"name": user.name, "password": "my own new password"}),
+            ("CreateSecret", {"parent": program.name, "secret": {}}),
+        ):
+            assert weak.refusal(method, **fields).reason == "BEYOND_OWN_PERMISSIONS"
+
     def test_nobody_raises_himself(self, admin, strong):
         _, user, _ = strong
         team = admin("CreateTeam", team={"display_name": "Field"})
