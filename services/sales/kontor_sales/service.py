@@ -32,6 +32,7 @@ from kontor_sales.forecasts import snapshots
 from kontor_sales.forecasts.api import Forecasts
 from kontor_sales.forecasts.snapshots import ForecastSnapshots
 from kontor_sales.forecasts.winning import TRAIN
+from kontor_sales.lead_assignment_rules import events as assignment_events
 from kontor_sales.lead_assignment_rules.api import LeadAssignmentRules
 from kontor_sales.lead_forms.api import LeadForms
 from kontor_sales.lead_score_rules.api import RESCORE, LeadScoreRules
@@ -86,6 +87,7 @@ def _handlers() -> Handlers:
     handlers = Handlers()
     definition_copies.declare(handlers, custom_field_definition_pb2.CustomFieldDefinition)
     handing_over.declare(handlers, user_pb2.User, [activities, contracts, leads, opportunities, orders, quotes])
+    assignment_events.declare(handlers)
     calendar_events.declare(handlers)
     lead_events.declare(handlers)
     opportunity_events.declare(handlers)
@@ -98,15 +100,19 @@ def _records(runtime: Runtime) -> dict[str, Any]:
     """Return what handlers and operations change, by collection."""
     shared = _shared(runtime)
     all_opportunities = Opportunities(shared, Pipelines(shared).standard)
+    all_leads = _leads(runtime, shared, all_opportunities)
     return {
         "activities": Activities(shared),
         "calendarFeeds": CalendarFeeds(shared),
         "contracts": Contracts(shared, all_opportunities),
         "forecastSnapshots": ForecastSnapshots(shared),
-        "leads": _leads(runtime, shared, all_opportunities),
+        "leadAssignmentRules": LeadAssignmentRules(shared),
+        "leadForms": LeadForms(shared, all_leads.capture),
+        "leads": all_leads,
         "opportunities": all_opportunities,
         "orders": Orders(shared),
         "quotes": Quotes(shared, all_opportunities),
+        "territories": Territories(shared),
     }
 
 

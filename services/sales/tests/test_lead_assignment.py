@@ -10,12 +10,14 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from kontor.identity.v1 import user_pb2
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
 from kontor_kit.operations.runner import Runner
+from kontor_kit.testing.telling import teller
 from kontor_sales.lead_score_rules.api import RESCORE
 from kontor_sales.leads.refreshing import Refreshing
-from kontor_sales.service import _records
+from kontor_sales.service import _records, service
 
 METHOD = {"round robin": 1, "least busy": 2, "weighted": 3, "territory": 4}
 
@@ -139,6 +141,24 @@ class TestAssignment:
             StatusCode.INVALID_ARGUMENT,
             [f"lead_assignment_rule.{path}"],
         )
+
+
+class TestLeavers:
+    def test_get_no_more_leads(self, server, anna, robot):
+        leaver, stays = users(2)
+        fixed = rule(anna, "round robin", [{"user": leaver}, {"user": stays}], priority=2)
+        area = {"areas": [{"region_code": "DE"}], "members": [leaver, stays]}
+        territory = anna("CreateTerritory", territory={"display_name": "DE", **area})
+        inputs = [{"input": "n", "field": "family_name"}]
+        form = anna("CreateLeadForm", lead_form={"display_name": "F", "inputs": inputs, "lead_owner": leaver})
+        told = user_pb2.User(name=leaver, state=user_pb2.User.STATE_DEACTIVATED)
+        with teller(server, service()) as tell:
+            tell(anna.tenant, "kontor.identity.v1.user.deactivated", told)
+        assert {create(robot).owner for _ in range(3)} == {stays}
+        left = anna("GetLeadAssignmentRule", name=fixed.name)
+        assert ([member.user for member in left.members], left.etag) == ([stays], "v2")
+        assert [*anna("GetTerritory", name=territory.name).members] == [stays]
+        assert not anna("GetLeadForm", name=form.name).lead_owner
 
 
 class TestTerritory:
