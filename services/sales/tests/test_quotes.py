@@ -189,7 +189,13 @@ class TestPrimary:
         assert [*blind.refusal("CreateQuote", quote=wanted).violations] == ["quote.opportunity"]
         bert = anna.colleague("sales.quotes.*:own", "sales.opportunities.read:all")
         assert bert.refusal("CreateQuote", quote=wanted).code is StatusCode.PERMISSION_DENIED
+        for more in ((), ("sales.opportunities.update:own",)):
+            cora = anna.colleague("sales.quotes.*:all", "sales.opportunities.read:all", *more)
+            assert cora.refusal("CreateQuote", quote=wanted).code is StatusCode.PERMISSION_DENIED
         assert amount(anna, deal) == 0
+        dora = anna.colleague("sales.quotes.*:own", "sales.opportunities.read:all", "sales.opportunities.update:all")
+        assert dora("CreateQuote", quote=wanted).primary
+        assert amount(anna, deal) == 1
 
 
 class TestApproval:

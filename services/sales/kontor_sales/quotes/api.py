@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -303,6 +304,8 @@ class Quotes(ResourceServicer):
         """Write what a primary quote offers into its opportunity."""
         if not quote.primary or not quote.opportunity or not quote.lines or quote.state in rules.OVER:
             return
+        # Whoever may write quotes changes no opportunity by them that they may not change otherwise.
+        call = replace(call, scope=self._opportunities.scope(call, "sales.opportunities.update"))
         locked = self._opportunities.lock(tx, call, quote.opportunity, "opportunity")
         driven = rules.driven_lines(quote)
         if rules.same_offer(driven, locked.message.lines):
