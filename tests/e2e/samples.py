@@ -301,6 +301,8 @@ STATES = {
     "DeletePipeline": State(),
     # No partner is in it.
     "DeleteProgramme": State(),
+    # No campaign goes to it.
+    "DeleteSegment": State(),
     "DistributeLead": ACTIVE_PARTNER,
     # No ticket is in it.
     "DeleteTicketState": State(),
