@@ -29,7 +29,7 @@ def declare(handlers: Handlers, user: type[Message], tables: Iterable[sa.Table])
     # The snapshot is told where the events in between are not known: users may have been shut out meanwhile.
     types = [f"{descriptor.file.package}.user.{verb}" for verb in (_DEACTIVATED, SNAPSHOT)]
     for table in tables:
-        handlers.on(*types)(_handler(user, table))
+        handlers.on(*types, redacted=True)(_handler(user, table))
 
 
 def _handler(user: type[Message], table: sa.Table) -> Callable[[Event, Work], bool]:

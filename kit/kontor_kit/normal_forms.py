@@ -23,6 +23,7 @@ from kontor_kit.errors import Violation
 _KOSOVO = "XK"
 _UNFIT_FOR_URL = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_WEBSITE = 2000  # What the contract allows, in the form that is stored.
 
 
 def normalise_field(record: object, field: str, rule: Callable[[str], str], path: str = "") -> Iterator[Violation]:
@@ -112,7 +113,12 @@ def website(url: str) -> str:
         raise ValueError("must name a host with a domain")
     place = host if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
     path = "" if parts.path == "/" and not parts.query and not parts.fragment else parts.path
-    return urllib.parse.urlunsplit((parts.scheme, place, path, parts.query, parts.fragment))
+    whole = urllib.parse.urlunsplit((parts.scheme, place, path, parts.query, parts.fragment))
+    if len(whole) > _LONGEST_WEBSITE:
+        raise ValueError(
+            f"must have at most {_LONGEST_WEBSITE} characters, its scheme and the ASCII form of its host too"
+        )
+    return whole
 
 
 def time_zone(name: str) -> str:

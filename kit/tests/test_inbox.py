@@ -152,6 +152,22 @@ class TestHandling:
         drain(inbox.worker(handlers, service="the service"))
         assert seen == [(sent, "the service", TENANT)]
 
+    def test_what_was_redacted_is_for_handlers_that_take_it_only(self, inbox):
+        handlers, seen = Handlers(), []
+
+        @handlers.on(f"{KIND}.*")
+        def follow(got, work):
+            seen.append("follow")
+
+        @handlers.on(f"{KIND}.*", redacted=True)
+        def forget(got, work):
+            seen.append("forget")
+
+        inbox.receive(event(data=b""), handlers=handlers)
+        drain(inbox.worker(handlers))
+        assert seen == ["forget"]
+        assert inbox.states() == {1: 2}
+
     def test_effect_and_mark_are_one_transaction(self, inbox):
         tries = []
 

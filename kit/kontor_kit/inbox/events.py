@@ -70,6 +70,8 @@ class Handler:
     handle: Handle
     optional: bool = False
     """Whether services that this one is not told the address of are done without."""
+    redacted: bool = False
+    """Whether it is called too for events of which the values were taken out, which change nothing of the record."""
 
     def wants(self, event_type: str) -> bool:
         """Tell whether the handler is for events of this type."""
@@ -82,17 +84,18 @@ class Handlers:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def on(self, *types: str, optional: bool = False) -> Callable[[Handle], Handle]:
+    def on(self, *types: str, optional: bool = False, redacted: bool = False) -> Callable[[Handle], Handle]:
         """Declare the function below as the handler of events of `types`; `...account.*` stands for all of a kind.
 
-        A service that only `optional` handlers want to hear of is followed where its address is configured.
+        A service that only `optional` handlers want to hear of is followed where its address is configured. Events
+        without data are passed over where the handler is not for what is `redacted`.
         """
 
         def declare(handle: Handle) -> Handle:
             name = f"{handle.__module__}.{handle.__qualname__}"
             if name in self._handlers:
                 raise ValueError(f"{name} is declared twice")
-            self._handlers[name] = Handler(name, frozenset(types), handle, optional)
+            self._handlers[name] = Handler(name, frozenset(types), handle, optional, redacted)
             return handle
 
         return declare

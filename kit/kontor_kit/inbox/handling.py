@@ -130,7 +130,8 @@ class Worker:
                 event = _event(rows[0])
                 trace = start_span(event.traceparent, is_decided=False)
                 span.enter_context(within(trace, f"process {event.type}", SpanKind.CONSUMER, _said(event, name)))
-                again = handler.handle(event, Work(tx, trace, self._service))
+                is_for_it = event.data or handler.redacted
+                again = is_for_it and handler.handle(event, Work(tx, trace, self._service))
                 if not again:
                     tx.defer(self._sql.done, key)
         except Exception as error:

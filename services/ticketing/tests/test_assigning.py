@@ -243,6 +243,13 @@ class TestAbsence:
             away: "is away", gone: "is deactivated", later: "", here: "",
         }  # fmt: skip
 
+    def test_is_not_forgotten_when_what_was_told_is_redacted(self, anna, tell):
+        (gone,) = users(1)
+        name, left = queue(anna, gone), user_pb2.User(name=gone, state=user_pb2.User.STATE_DEACTIVATED)
+        tell(anna.tenant, "kontor.identity.v1.user.deactivated", left, version=1)
+        tell(anna.tenant, "kontor.identity.v1.user.updated", left, version=2, data=b"")
+        assert ticket(anna, queue=name).owner == ""
+
     def test_ends_with_the_newest_that_is_known(self, anna, tell):
         (one,) = users(1)
         name, away = queue(anna, one), self.absence(one)

@@ -101,7 +101,8 @@ _SHOW_HELD: Final = _show(entries.c.holder == _KEY)
 
 def declare(handlers: Handlers) -> None:
     """Declare the handler of everything that appears on timelines, of the services whose addresses are configured."""
-    handlers.on(*(kind for source in sources().values() for kind in source.event_types), optional=True)(follow)
+    types = [kind for source in sources().values() for kind in source.event_types]
+    handlers.on(*types, optional=True, redacted=True)(follow)
 
 
 class _Record(NamedTuple):

@@ -60,8 +60,6 @@ def follow_account(event: Event, work: Work) -> None:
 def follow_affiliation(event: Event, work: Work) -> None:
     """Which organisation to think of first follows from the affiliations."""
     affiliation: Any = event.record(affiliation_pb2.Affiliation())
-    if not affiliation.contact:
-        return  # Its data was erased.
     contact = parse_name(affiliation.contact, "contacts/{contact}", "contact")
     day = affiliation.valid_to
     values = {

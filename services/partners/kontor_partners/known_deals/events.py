@@ -71,8 +71,6 @@ def declare(handlers: Handlers) -> None:
 
 def know_account(event: Event, work: Work) -> None:
     """Keep what an account is known by, unless it is known as new already."""
-    if not event.data:
-        return  # It was redacted, which changes nothing of the record.
     account: Any = event.record(account_pb2.Account())
     id = parse_name(event.resource_name, "accounts/{account}", "account")
     given = {"tenant": event.tenant_id, "account": id}
@@ -95,8 +93,6 @@ def _keys(account: Any) -> frozenset[Key]:
 
 def know_deal(event: Event, work: Work) -> None:
     """Keep what an opportunity says of a deal, unless it is known as new already; look again at what is claimed."""
-    if not event.data:
-        return  # It was redacted, which changes nothing of the record.
     deal: Any = event.record(opportunity_pb2.Opportunity())
     values = _values(event, deal)
     rows = work.tx.run(_BEFORE, values)

@@ -37,8 +37,6 @@ def declare(handlers: Handlers) -> None:
 
 def follow_lead(event: Event, work: Work) -> None:
     """Keep what is offered of a lead as it is now; take the offer back where the lead is for nobody any more."""
-    if not event.data:
-        return  # It was redacted, which changes nothing of the record.
     lead: Any = event.record(lead_pb2.Lead())
     lead.name = event.resource_name
     work.service["leadOffers"].follow(work.tx, work.trace, lead, event.version)
@@ -46,8 +44,6 @@ def follow_lead(event: Event, work: Work) -> None:
 
 def know_product(event: Event, work: Work) -> None:
     """Keep what a product is called and its family; a deleted one may still be what a lead is interested in."""
-    if not event.data:
-        return  # It was redacted, which changes nothing of the record.
     product: Any = event.record(product_pb2.Product())
     values = {
         "tenant": event.tenant_id,

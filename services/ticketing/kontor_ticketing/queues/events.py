@@ -53,8 +53,6 @@ def know_user(event: Event, work: Work) -> None:
 def know_absence(event: Event, work: Work) -> None:
     """Keep when a user is away."""
     absence: Any = event.record(absence_pb2.Absence())
-    if not absence.user:
-        return  # It was redacted.
     values = {
         "absence": parse_name(event.resource_name, "absences/{absence}", "absence"),
         "version": event.version,
