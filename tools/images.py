@@ -32,10 +32,12 @@ EPOCH = 315532800
 SUITE = "bookworm"
 """The Debian whose Python is the one that the locks are for, 3.11."""
 BUILD_IMAGE, BASE_IMAGE = "localhost/kontor-build", "localhost/kontor-base"
-# Of the programs of all these packages only Python is left: no shell, and nothing that installs.
+# Of the programs of all these packages only Python is left: no shell, and nothing that installs. mmdebstrap takes its
+# own file out of etc/apt/apt.conf.d, and fails where it is gone.
 PRUNE = """cd "$1"
 find bin sbin usr/bin usr/sbin -mindepth 1 ! -name 'python3*' -delete
-rm -r usr/share/man usr/share/locale etc/apt var/cache/apt
+rm -r usr/share/man usr/share/locale var/cache/apt
+find etc/apt -mindepth 1 ! -path 'etc/apt/apt.conf.d*' -delete
 ln -s python3.11 usr/bin/python3
 mkdir -p etc/ssl/certs"""
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
