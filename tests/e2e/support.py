@@ -19,7 +19,7 @@ from kontor_dev.data import DataFolder
 from kontor_dev.platform import database_url
 
 START_SECONDS = 240
-STOP_SECONDS = 30
+STOP_SECONDS = 120
 
 
 class Platform:

@@ -50,6 +50,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_resources].close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the clock of a process's last test: what the run shares ends after it, once other processes are done."""
+    if nextitem is None:
+        item.ihook.pytest_timeout_cancel_timer(item=item)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly that a part of the tests did not run."""
     summarize(terminalreporter)
