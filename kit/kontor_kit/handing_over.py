@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from kontor_kit.db import Statement
 from kontor_kit.ids import parse_name
-from kontor_kit.inbox.events import SNAPSHOT, Event, Handlers
+from kontor_kit.inbox.events import SNAPSHOT, Event, Handle, Handlers
 from kontor_kit.inbox.handling import Work
 
 BATCH: Final = 100
@@ -25,11 +25,21 @@ _DEACTIVATED: Final = "deactivated"
 
 def declare(handlers: Handlers, user: type[Message], tables: Iterable[sa.Table]) -> None:
     """Declare a handler for the owned records in each of `tables`; `user` is the contract's User."""
+    for table in tables:
+        on_shut_out(handlers, user)(_handler(user, table))
+
+
+def on_shut_out(handlers: Handlers, user: type[Message]) -> Callable[[Handle], Handle]:
+    """Declare a handler of users who are shut out, which begins with `is_shut_out`."""
     descriptor: Any = user.DESCRIPTOR
     # The snapshot is told where the events in between are not known: users may have been shut out meanwhile.
     types = [f"{descriptor.file.package}.user.{verb}" for verb in (_DEACTIVATED, SNAPSHOT)]
-    for table in tables:
-        handlers.on(*types, redacted=True)(_handler(user, table))
+    return handlers.on(*types, redacted=True)
+
+
+def is_shut_out(event: Event, user: Any) -> bool:
+    """Tell whether an event says that the user of its record is shut out; redacted, it says it by its type."""
+    return event.type.endswith(f".{_DEACTIVATED}") or user.state == user.STATE_DEACTIVATED
 
 
 def _handler(user: type[Message], table: sa.Table) -> Callable[[Event, Work], bool]:
@@ -46,7 +56,7 @@ def _handler(user: type[Message], table: sa.Table) -> Callable[[Event, Work], bo
 
     def hand_over(event: Event, work: Work) -> bool:
         leaver: Any = event.record(user())
-        if event.type.endswith(SNAPSHOT) and leaver.state != leaver.STATE_DEACTIVATED:
+        if not is_shut_out(event, leaver):
             return False
         user_id = parse_name(event.resource_name, "users/{user}", "user")
         found = [row[0] for row in work.tx.run(find, {"tenant": event.tenant_id, "user": user_id})]

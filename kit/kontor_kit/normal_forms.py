@@ -104,7 +104,7 @@ def website(url: str) -> str:
     try:
         parts = urllib.parse.urlsplit(text)
         port = parts.port
-        host = idna.encode(parts.hostname or "", uts46=True).decode().removesuffix(".")
+        host = ascii_domain(parts.hostname or "").removesuffix(".")
     except ValueError:
         raise ValueError("is not the address of a website") from None
     if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or parts.password is not None:

@@ -169,6 +169,11 @@ class TestFeed:
         assert anna.refusal("ReadCalendarFeed", key=made.key).code is StatusCode.NOT_FOUND
         assert ben("ReadCalendarFeed", key=other.key)
 
+    def test_ends_too_where_what_was_told_of_its_user_is_redacted(self, anna, tell):
+        _, made = self.make(anna)
+        tell(anna.tenant, "kontor.identity.v1.user.deactivated", user_pb2.User(name=anna.user), data=b"")
+        assert anna.refusal("ReadCalendarFeed", key=made.key).code is StatusCode.NOT_FOUND
+
     def test_key_is_kept_nowhere(self, anna, server):
         _, made = self.make(anna)
         with server.database.connect() as connection:

@@ -7,10 +7,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from kontor.identity.v1 import user_pb2
+from kontor_kit import handing_over
 from kontor_kit.db import Statement
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name
-from kontor_kit.inbox.events import SNAPSHOT, Event, Handlers
+from kontor_kit.inbox.events import Event, Handlers
 from kontor_kit.inbox.handling import Work
 from kontor_kit.principals import Scope
 from kontor_sales.lead_assignment_rules.table import lead_assignment_rules
@@ -39,13 +40,12 @@ _NAMING: Final = {
 
 def declare(handlers: Handlers) -> None:
     """Declare the handler of users."""
-    handlers.on("kontor.identity.v1.user.deactivated", f"kontor.identity.v1.user.{SNAPSHOT}")(leave)
+    handing_over.on_shut_out(handlers, user_pb2.User)(leave)
 
 
 def leave(event: Event, work: Work) -> None:
     """Take a user who is shut out from wherever leads are given to them."""
-    user: Any = event.record(user_pb2.User())
-    if user.state != user.STATE_DEACTIVATED:
+    if not handing_over.is_shut_out(event, event.record(user_pb2.User())):
         return
     values = {"tenant": event.tenant_id, "user": parse_name(event.resource_name, "users/{user}", "user")}
     for collection, naming in _NAMING.items():
