@@ -52,6 +52,11 @@ class TestWriting:
         anna("DeleteQuote", name=given[1])
         assert [quote(anna).quote_number for _ in range(3)] == ["Q000001", "Q000004", "Q000006"]
 
+    def test_number_is_found_in_a_few_steps_where_many_were_given_in_a_row(self, anna):
+        for number in range(1, 16):
+            quote(anna, quote_number=f"Q{number:06d}")
+        assert quote(anna).quote_number == "Q000017"
+
     @pytest.mark.parametrize(
         ("fields", "path"),
         [

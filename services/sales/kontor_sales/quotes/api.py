@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import sqlalchemy as sa
 from google.api import httpbody_pb2
@@ -39,9 +39,11 @@ _PRIMARY = Mark(QUOTE, "primary", among="opportunity")
 _NUMBER = Statement(
     sa.text(
         "INSERT INTO quote_numbers (tenant_id, last) VALUES (:tenant, 1)"
-        " ON CONFLICT (tenant_id) DO UPDATE SET last = quote_numbers.last + 1 RETURNING last"
-    ).bindparams(sa.bindparam("tenant", type_=sa.Uuid))
+        " ON CONFLICT (tenant_id) DO UPDATE SET last = quote_numbers.last + :step RETURNING last"
+    ).bindparams(sa.bindparam("tenant", type_=sa.Uuid), sa.bindparam("step", type_=sa.BigInteger))
 )
+_STEPS: Final = 10
+"""After so many numbers that are taken, some are left out."""
 # Deleted ones too: they can come back.
 _TAKEN = Statement(
     sa.select(quotes.c.id)
@@ -365,10 +367,13 @@ def _refuse(state: int) -> NoReturn:
 
 def _next_number(tx: Transaction) -> str:
     """Return the next number; those that somebody gave by hand are passed over."""
-    while True:
-        number = f"Q{tx.run(_NUMBER, {'tenant': tx.tenant_id})[0][0]:06d}"
-        if not tx.run(_TAKEN, {"tenant": tx.tenant_id, "number": number}):
-            return number
+    taken, number = 0, ""
+    while not number or tx.run(_TAKEN, {"tenant": tx.tenant_id, "number": number}):
+        # In ever longer steps where there are many: an import gives thousands in a row.
+        step = 2 ** max(0, taken - _STEPS)
+        number = f"Q{tx.run(_NUMBER, {'tenant': tx.tenant_id, 'step': step})[0][0]:06d}"
+        taken += 1
+    return number
 
 
 def _next_version(quote: Any) -> Any:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from kontor_kit.db import Row, Statement, Transaction
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.principals import Principal, Scope
-from kontor_kit.scopes import TEAMS
+from kontor_kit.scopes import OwnerScope, parameters
 from kontor_sales.absences.table import absences
 from kontor_sales.activities.rules import PLANNED, TASK
 from kontor_sales.activities.table import activities
@@ -37,19 +37,19 @@ _USER: Final = sa.bindparam("user", type_=sa.Uuid)
 _IDS: Final = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
 _DAY: Final = sa.bindparam("day", type_=sa.Date)
 _FROM, _TO = (sa.bindparam(name, type_=sa.DateTime(timezone=True)) for name in ("from", "to"))
-_EVERY: Final = sa.bindparam("every", type_=sa.Boolean)
 
 
-def _read(team: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The condition on what is somebody's that whoever asks may read it, too."""
-    return sa.or_(_EVERY, team == sa.any_(TEAMS))
+def _as_far_as(table: sa.Table, select: sa.Select[Any]) -> dict[Scope, Statement]:
+    """Return the statement that finds what whoever asks may read of it, by how far that right reaches."""
+    clauses = {scope: OwnerScope().clause(scope, table) for scope in Scope}
+    return {scope: Statement(select if clause is None else select.where(clause)) for scope, clause in clauses.items()}
 
 
 _f = account_facts.c
 _FACTS: Final = sa.select(
     *(_f.account, _f.display_name, _f.tier, _f.role, _f.region_code, _f.postal_code, _f.industry, _f.employee_count)
 ).where(_f.tenant_id == TENANT, _f.live)
-_OWN: Final = Statement(_FACTS.where(_f.owner == _USER, _read(_f.team)).order_by(_f.account).limit(MOST))
+_OWN: Final = _as_far_as(account_facts, _FACTS.where(_f.owner == _USER).order_by(_f.account).limit(MOST))
 _NAMED: Final = Statement(_FACTS.where(_f.account == sa.any_(_IDS)))
 _region = sa.bindparam("region", type_=_f.region_code.type)
 _IN_COUNTRY: Final = Statement(_FACTS.where(_f.region_code == _region).order_by(_f.postal_code, _f.account).limit(MOST))
@@ -74,7 +74,8 @@ _CLOCKS: Final = Statement(
         care_clocks.c.channel == sa.any_(sa.literal([ANY, VISIT], ARRAY(sa.SmallInteger))),
     )
 )
-_CLOSING: Final = Statement(
+_CLOSING: Final = _as_far_as(
+    opportunities,
     sa.select(opportunities.c.account, opportunities.c.close_date).where(
         opportunities.c.tenant_id == TENANT,
         opportunities.c.owner == _USER,
@@ -82,11 +83,11 @@ _CLOSING: Final = Statement(
         opportunities.c.account.is_not(None),
         opportunities.c.close_date <= _DAY,
         opportunities.c.delete_time.is_(None),
-        _read(opportunities.c.team),
-    )
+    ),
 )
 _mine = (activities.c.tenant_id == TENANT, activities.c.owner == _USER, activities.c.delete_time.is_(None))
-_TASKS: Final = Statement(
+_TASKS: Final = _as_far_as(
+    activities,
     sa.select(activities.c.account, sa.func.count())
     .where(
         *_mine,
@@ -94,11 +95,10 @@ _TASKS: Final = Statement(
         activities.c.state == PLANNED,
         activities.c.due_date < _DAY,
         activities.c.account.is_not(None),
-        _read(activities.c.team),
         # When it is due is when it stands in the agenda; the index has that.
         activities.c.agenda_time < _TO,
     )
-    .group_by(activities.c.account)
+    .group_by(activities.c.account),
 )
 _PLANNED: Final = Statement(
     sa.select(activities.c.account, activities.c.start_time).where(
@@ -117,12 +117,6 @@ _AWAY: Final = Statement(
         sa.or_(absences.c.end_time.is_(None), absences.c.end_time > _FROM),
     )
 )
-
-
-def _reading(principal: Principal, user: uuid.UUID, permission: str) -> dict[str, Any]:
-    """Return what `_read` takes: whoever looks at what is the user's own sees all of it, others what they may read."""
-    scope = Scope.ALL if principal.subject_id == user else principal.scope(permission)
-    return {"every": scope is Scope.ALL, "teams": list(principal.teams) if scope is Scope.TEAM else []}
 
 
 @dataclass(slots=True)
@@ -168,14 +162,14 @@ def gather(
     or tasks with; but for territories, as far as `principal` may read. Who has a visit planned already is none.
     """
     start, end = period.times()
-    values = {"tenant": tx.tenant_id, "user": user, "day": period.start + SOON, "from": start, "to": end}
-    accounts, deals, tasks = (_reading(principal, user, permission) for permission in _READ)
-    tasks |= {"day": period.start, "to": start}
+    values = {**parameters(principal), "user": user, "day": period.start + SOON, "from": start, "to": end}
+    # Everybody may look at what is their own, as far as it is about their visits.
+    accounts, deals, tasks = (principal.scope(permission) or Scope.OWN for permission in _READ)
     own, closing, overdue, planned, away = tx.run_all(
         [
-            (_OWN, {**values, **accounts}),
-            (_CLOSING, {**values, **deals}),
-            (_TASKS, {**values, **tasks}),
+            (_OWN[accounts], values),
+            (_CLOSING[deals], values),
+            (_TASKS[tasks], {**values, "day": period.start, "to": start}),
             (_PLANNED, values),
             (_AWAY, values),
         ]
