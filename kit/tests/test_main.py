@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kit.tests.echo import Echo, EchoStub
+from kontor_kit.testing import ENVIRONMENT
 
 SCRIPT = """
 import sys
@@ -61,7 +62,7 @@ def environ():
         "KONTOR_TEST_SYSTEM_DATABASE_URL": AWAY,
         "KONTOR_PAGE_TOKEN_KEY": "k" * 32,
         "KONTOR_JWKS_URL": "http://127.0.0.1:1/jwks",
-        "KONTOR_DRAIN_DELAY_SECONDS": "0",
+        **ENVIRONMENT,
     }
 
 

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from kontor_kit.references import Foreign, References
+from kontor_kit.testing import settings
 
 TENANT = UUID(int=1)
 NAME = f"accounts/{UUID(int=7 << 76 | 2 << 62 | 1)}"
@@ -60,3 +61,7 @@ def test_a_yes_is_remembered(owner, check):
 def test_a_yes_to_somebody_is_none_to_others(check):
     assert check("anna") == []
     assert [violation.field for violation in check("ben")] == ["account"]
+
+
+def test_services_in_tests_wait_for_others_on_slow_machines(server):
+    assert server.runtime.settings.reference_seconds == settings().reference_seconds == 30

@@ -27,7 +27,7 @@ from pathlib import Path
 import psycopg
 
 from kit.tests.certificates import Authority
-from kontor_kit.testing import postgres
+from kontor_kit.testing import ENVIRONMENT, postgres
 from tests.charts.rendering import Charts, pods_of
 
 ISSUER = "http://crm.example.com:8080"
@@ -38,6 +38,7 @@ VALUES = {
         "tls": {"clientCertificates": True, "certManager": {"enabled": True, "issuer": "authority"}},
     },
     "identity": {"bootstrap": {"tenant": "acme", "admin": "admin@acme.example"}},
+    "contacts": {"settings": {"KONTOR_REFERENCE_SECONDS": ENVIRONMENT["KONTOR_REFERENCE_SECONDS"]}},
 }
 PATIENCE = 120
 ALONE = ("unshare", "--mount", "--net")

@@ -20,7 +20,7 @@ from kontor.partners.v1.partner_service_pb2_grpc import PartnerServiceStub
 from kontor_identity.oauth.measuring import Measured
 from kontor_kit.clients import connect
 from kontor_kit.metrics import Metrics
-from kontor_kit.testing import ISSUER
+from kontor_kit.testing import ENVIRONMENT, ISSUER
 from kontor_kit.testing.programs import free_ports
 from kontor_partners import service as partners_service
 from tests.e2e.instance import eventually
@@ -90,7 +90,7 @@ def service(databases, peer, keys, signer):
         "KONTOR_PEERS": ";".join(f"{name}={peer.address}" for name in ("identity", "contacts", "sales")),
         "KONTOR_TRANSPORT": "amqp",
         "KONTOR_AMQP_URL": "amqp://127.0.0.1:1",
-        "KONTOR_DRAIN_DELAY_SECONDS": "0",
+        **ENVIRONMENT,
     }
     with contextlib.ExitStack() as stack:
         for role, port in zip(roles, ports, strict=True):

@@ -24,7 +24,7 @@ from kontor_kit.changes.sequencer import Sequencer
 from kontor_kit.changes.upkeep import Upkeep
 from kontor_kit.db import Database
 from kontor_kit.ids import uuid7
-from kontor_kit.testing import ISSUER
+from kontor_kit.testing import ENVIRONMENT, ISSUER
 from kontor_kit.testing.programs import Program, free_ports
 from kontor_kit.testing.running import running
 from tests.e2e.instance import eventually
@@ -111,6 +111,7 @@ def environment(name, database, keys, peer, *, listen, http_listen):
     prefix = f"KONTOR_{name.upper()}"
     own = {variable: value for variable, value in os.environ.items() if not variable.startswith("KONTOR_")}
     return own | {
+        **ENVIRONMENT,
         f"{prefix}_DATABASE_URL": database.url("app"),
         f"{prefix}_OWNER_DATABASE_URL": database.url("owner"),
         f"{prefix}_SYSTEM_DATABASE_URL": database.url("system"),

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
@@ -27,6 +27,8 @@ ISSUER = "http://issuer.test"
 AUDIENCE = "kontor"
 TENANT = uuid.UUID("0198a000-0000-7000-8000-000000000001")
 USER = "users/0198a000-0000-7000-8000-000000000002"
+ENVIRONMENT: Final = {"KONTOR_DRAIN_DELAY_SECONDS": "0", "KONTOR_REFERENCE_SECONDS": "30"}
+"""What every service in a test is told: nobody notices that it ends, and machines that run tests may be slow."""
 
 
 class Signer:
@@ -61,9 +63,7 @@ class Signer:
 
 def settings(**changes: Any) -> Settings:
     """Return the settings of a service `test`: the defaults on a free port of the loopback, and `changes`."""
-    usual = Settings.load(
-        "test", {"KONTOR_LISTEN": "127.0.0.1:0", "KONTOR_DRAIN_DELAY_SECONDS": "0", "KONTOR_REFERENCE_SECONDS": "30"}
-    )
+    usual = Settings.load("test", {"KONTOR_LISTEN": "127.0.0.1:0", **ENVIRONMENT})
     return dataclasses.replace(usual, **changes)
 
 

@@ -15,6 +15,7 @@ from psycopg import sql
 from kontor_kit import migrations
 from kontor_kit.config import Settings
 from kontor_kit.service import Service
+from kontor_kit.testing import ENVIRONMENT
 from kontor_kit.testing.postgres import OWN_VARIABLE
 
 Role = Literal["owner", "app", "system", "superuser"]
@@ -50,7 +51,7 @@ class ServiceDatabase:
         """Return the service's settings: this database, ports of the loopback that are free, and `changes`."""
         environ = {
             "KONTOR_LISTEN": "127.0.0.1:0",
-            "KONTOR_DRAIN_DELAY_SECONDS": "0",
+            **ENVIRONMENT,
             "KONTOR_DRAIN_SECONDS": "1",
             "KONTOR_PAGE_TOKEN_KEY": "the key of page tokens in the tests",
         }

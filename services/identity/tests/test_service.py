@@ -19,7 +19,7 @@ from kontor_identity.oauth.server import HttpServer
 from kontor_identity.oauth.subjects import find_subject
 from kontor_identity.secrets.rules import new_secret
 from kontor_identity.service import service
-from kontor_kit.testing import ISSUER
+from kontor_kit.testing import ENVIRONMENT, ISSUER
 from kontor_kit.testing.programs import free_ports
 from kontor_kit.testing.schema import ACROSS_TENANTS, WITHOUT_TENANT, DatabaseChecks
 from services.identity.tests.conftest import KEY, PASSWORD
@@ -46,7 +46,7 @@ def environment(database):
         "KONTOR_ISSUER": ISSUER,
         "KONTOR_LISTEN": f"127.0.0.1:{port}",
         "KONTOR_HTTP_LISTEN": f"127.0.0.1:{http_port}",
-        "KONTOR_DRAIN_DELAY_SECONDS": "0",
+        **ENVIRONMENT,
     }
 
 
