@@ -127,12 +127,14 @@ class Saga:
         self._result = result
         self.kind = Kind(name, request, self._run)
 
-    def begun(self) -> dict[str, Any]:
+    def begun(self, returned: Any = None) -> dict[str, Any]:
         """Return the checkpoint of a saga whose first step is done by the method that starts it, in its transaction.
 
-        So it is undone whatever ends the saga, be it cancelled before anybody worked on it.
+        So it is undone whatever ends the saga, be it cancelled before anybody worked on it. `returned` is what the step
+        returns.
         """
-        return _State(at=1).json()
+        results = {} if returned is None else {self._steps[0].name: returned}
+        return _State(at=1, results=results).json()
 
     def _run(self, work: Work) -> Message | None:
         """Go on from the last checkpoint to the end, one way or the other."""

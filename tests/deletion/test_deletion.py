@@ -171,6 +171,21 @@ def test_who_cancels_it_brings_the_tenant_back(operator, tenant, work, turns):
     assert not operator("GetTenant", name=tenant.name).HasField("delete_time")
 
 
+def test_each_deletion_of_a_tenant_is_its_own(operator, tenant, work):
+    first = operator("DeleteTenant", name=tenant.name)
+    operator("UndeleteTenant", name=tenant.name)
+    second = operator("DeleteTenant", name=tenant.name)
+    operator("UndeleteTenant", name=tenant.name)
+    third = operator("DeleteTenant", name=tenant.name)
+    operator("CancelOperation", name=first.name)
+    work(grace=60)
+    assert operator("GetOperation", name=first.name).error.code == CODE.CANCELLED.value[0]
+    assert operator("GetOperation", name=second.name).error.code == CODE.FAILED_PRECONDITION.value[0]
+    assert operator("GetTenant", name=tenant.name).HasField("delete_time")
+    work()
+    assert operator("GetOperation", name=third.name).done
+
+
 def test_once_it_began_there_is_no_way_back(operator, tenant, filled, rows, work):
     gone, _ = filled
     operation = operator("DeleteTenant", name=tenant.name)

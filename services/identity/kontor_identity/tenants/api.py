@@ -10,7 +10,7 @@ from kontor.identity.v1 import tenant_pb2, tenant_service_pb2
 from kontor_identity.crossing import inside
 from kontor_identity.scopes import WholeScope
 from kontor_identity.tenants import rules
-from kontor_identity.tenants.deletion import DELETE_TENANT
+from kontor_identity.tenants.deletion import DELETE_TENANT, told_time
 from kontor_identity.tenants.table import all_tenants, tenants
 from kontor_identity.users.rules import normalise_locale
 from kontor_kit.calls import Behavior, Call
@@ -23,7 +23,7 @@ from kontor_kit.principals import PLATFORM_TENANT, Scope
 from kontor_kit.records import principal_of
 from kontor_kit.resource import STANDARD_EVENTS, Resource
 from kontor_kit.shared import Shared
-from kontor_kit.store import etag_of, is_live
+from kontor_kit.store import etag_of
 
 Settle = Callable[[Transaction, Call, Any], None]
 """Gives a new tenant, which the transaction is inside of, what it starts with; the last is its Administrator, or None."""
@@ -114,9 +114,9 @@ class Tenants(ResourceServicer):
     def delete(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Delete a tenant: nobody of it is let in any more. The operation, which is the operators', does the rest."""
         rules.require_ordinary(parse_name(request.name, self.RESOURCE.pattern, "name"))
-        super().delete(request, call, tx)
+        begun = DELETE_TENANT.begun(told_time(super().delete(request, call, tx).delete_time.ToDatetime(dt.UTC)))
         with inside(tx, PLATFORM_TENANT):
-            return self._operations.start(tx, call, DELETE_TENANT.kind, request, DELETE_TENANT.begun())
+            return self._operations.start(tx, call, DELETE_TENANT.kind, request, begun)
 
     def undelete(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Bring a deleted tenant back."""
@@ -125,10 +125,9 @@ class Tenants(ResourceServicer):
         return super().undelete(request, call, tx)
 
     def restore(self, tx: Transaction, call: Call, id: uuid.UUID) -> None:
-        """Undelete the tenant that the transaction is inside of, where it is deleted."""
+        """Undelete the tenant that the transaction is inside of, which is deleted."""
         locked = self.lock(tx, call, format_name(self.RESOURCE.collection, id), live=False)
-        if not is_live(locked.message):
-            self._mark(tx, call, locked, deleted=False)
+        self._mark(tx, call, locked, deleted=False)
 
     def suspend_tenant(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Let nobody of a tenant in any more, until it is resumed."""

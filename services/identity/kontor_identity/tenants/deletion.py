@@ -44,7 +44,7 @@ class Deletion:
     """What the steps work with."""
 
     restore: Callable[[Transaction, uuid.UUID], None]
-    """Undeletes the tenant that the transaction is inside of, where it is deleted."""
+    """Undeletes the tenant that the transaction is inside of, which is deleted."""
     grace: dt.timedelta
     """How long a deleted tenant can be undeleted."""
     services: Sequence[str]
@@ -56,6 +56,11 @@ class Deletion:
 
 def _tenant_of(given: StepWork) -> uuid.UUID:
     return parse_name(given.work.request.name, "tenants/{tenant}", "name")
+
+
+def told_time(deleted: dt.datetime) -> str:
+    """Return what the step that deletes a tenant returns: when that was, so that no saga meddles with a later one's."""
+    return deleted.astimezone(dt.UTC).isoformat()
 
 
 def _deleted(given: StepWork) -> None:
@@ -78,17 +83,28 @@ def _close(given: StepWork) -> dict[str, Any]:
 
 def _lock(given: StepWork) -> tuple[str, dt.datetime]:
     """Lock the tenant, which the transaction is inside of; return its short name, and until when it can be undeleted."""
-    rows = given.tx.run(_LOCK, {"id": _tenant_of(given)})
-    slug, deleted = rows[0] if rows else ("", None)
+    slug, deleted = _find(given)
     if deleted is None:
         raise FailedPrecondition("the tenant was undeleted", reason="UNDELETED")
     return slug, deleted + given.work.service.grace
 
 
+def _find(given: StepWork) -> tuple[str, dt.datetime | None]:
+    """Lock the tenant; return its short name, and when this saga's deletion was, None where it holds no more."""
+    rows = given.tx.run(_LOCK, {"id": _tenant_of(given)})
+    slug, deleted = rows[0] if rows else ("", None)
+    if deleted is not None:
+        told = told_time(deleted)
+        # Sagas that began before this was told have nothing to compare with.
+        deleted = deleted if given.results.get("delete", told) == told else None
+    return slug, deleted
+
+
 def _restore(given: StepWork) -> None:
     tenant_id = _tenant_of(given)
     with inside(given.tx, tenant_id):
-        given.work.service.restore(given.tx, tenant_id)
+        if _find(given)[1] is not None:
+            given.work.service.restore(given.tx, tenant_id)
 
 
 def _forget_elsewhere(given: StepWork) -> list[dict[str, Any]]:
