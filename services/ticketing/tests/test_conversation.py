@@ -134,6 +134,26 @@ class TestHearing:
         assert follower.number != made.number
         assert anna("GetTicket", name=made.name) == before
 
+    def test_what_was_followed_up_is_heard_there(self, anna, made):
+        anna("CloseTicket", name=made.name)
+        follower = hear(anna, made).ticket
+        assert hear(anna, made).ticket == follower
+        anna("CloseTicket", name=follower)
+        last = hear(anna, made).ticket
+        assert anna("GetTicket", name=last).previous_ticket == follower
+        assert hear(anna, made).ticket == last
+        anna("DeleteTicket", name=last)
+        assert anna("GetTicket", name=hear(anna, made).ticket).previous_ticket == follower
+
+    def test_what_took_its_place_and_came_back_into_it_is_heard_anew(self, anna, made):
+        anna("CloseTicket", name=made.name)
+        first = hear(anna, made).ticket
+        other = ticket(anna)
+        anna("MergeTicket", name=first, into=other.name)
+        second = hear(anna, made).ticket
+        assert anna("GetTicket", name=second).previous_ticket == made.name
+        assert second != first
+
     def test_what_was_merged_is_heard_where_it_went(self, anna, made):
         other = ticket(anna)
         anna("MergeTicket", name=made.name, into=other.name)

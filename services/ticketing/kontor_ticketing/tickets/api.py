@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from kontor.ticketing.v1 import ticket_service_pb2
+from kontor_kit import filters
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Statement, Transaction
@@ -20,7 +21,7 @@ from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.work import Work
 from kontor_kit.records import principal_of
 from kontor_kit.shared import Shared
-from kontor_kit.store import Locked, Store, is_live
+from kontor_kit.store import Locked, Page, Store, is_live
 from kontor_kit.tracing import Trace
 from kontor_ticketing.articles.table import ARTICLE
 from kontor_ticketing.priority_matrices.table import PRIORITY_MATRIX, priority_matrices
@@ -248,8 +249,8 @@ class Tickets(ResourceServicer):
             TICKET.scope.check(principal_of(call), self.scope(call, "ticketing.tickets.update"), known)
         locked = self._lock_own(tx, call, entry.ticket)
         from_requester, public = entry.direction == entries.FROM_REQUESTER, entry.visibility == entries.PUBLIC
-        while from_requester and locked.message.merged_into:
-            locked = self._lock_own(tx, call, locked.message.merged_into)
+        while from_requester and (other := locked.message.merged_into or self._follow_up(tx, call, locked.message)):
+            locked = self._lock_own(tx, call, other)
         after = _copy(locked.message)
         if after.category == CLOSED and not from_requester:
             if public or state:
@@ -273,6 +274,16 @@ class Tickets(ResourceServicer):
     def _lock_own(self, tx: Transaction, call: Call, name: str) -> Locked:
         """Lock a ticket for what follows from something else, whoever reaches it."""
         return self.lock(tx, self.own_call(tx, call.trace), name)
+
+    def _follow_up(self, tx: Transaction, call: Call, ticket: Any) -> str:
+        """Return the name of the ticket that took the place of one; nothing where none did."""
+        if ticket.category in LIVE:
+            return ""
+        # One that was merged may have gone back into this ticket.
+        node = filters.parse(f"previous_ticket = {ticket.name} AND NOT merged_into:*")
+        wanted = Page(size=1, node=node, descending=True)
+        found, _ = self.store.page(tx, self.reach(self.own_call(tx, call.trace)), wanted)
+        return str(found[0].name) if found else ""
 
     def _go_on(self, tx: Transaction, call: Call, locked: Locked, after: Any) -> Any:
         """Open a ticket that is solved or closed again, or store one that takes its place; return what goes on."""
