@@ -56,11 +56,11 @@ class Sink:
 
 
 @contextmanager
-def mail_server(sink: Sink | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield the URL of a mail server, and what it keeps."""
+def mail_server(sink: Sink | None = None, **options: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the URL of a mail server, and what it keeps; `options` are aiosmtpd's."""
     sink = sink or Sink()
     [port] = free_ports(1)
-    controller = Controller(sink, hostname="127.0.0.1", port=port)
+    controller = Controller(sink, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:
         yield f"smtp://127.0.0.1:{port}", sink
