@@ -68,11 +68,14 @@ def reference_type(field: FieldDescriptor) -> str:
     return "" if kind == "*" else kind
 
 
+def snake_case(name: str) -> str:
+    """Return a name of several words as fields spell it: `ServiceAccount` -> `service_account`."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
 def pattern_of(resource_type: str) -> str:
     """Return the pattern of a resource type's names: `identity.kontor/ServiceAccount` -> `serviceAccounts/{service_account}`."""
-    kind = resource_type.rpartition("/")[2]
-    singular = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip("_")
-    return f"{collection_of(resource_type)}/{{{singular}}}"
+    return f"{collection_of(resource_type)}/{{{snake_case(resource_type.rpartition('/')[2])}}}"
 
 
 class Codec:

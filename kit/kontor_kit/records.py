@@ -32,7 +32,6 @@ from kontor_kit.errors import (
 )
 from kontor_kit.ids import format_name, parse_name, uuid7
 from kontor_kit.principals import Principal, Scope
-from kontor_kit.references import foreign_fields
 from kontor_kit.resource import Resource
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, etag_of, is_live
@@ -54,7 +53,6 @@ class Records:
         self.store = Store(self.RESOURCE)
         permissions = {method.name: MethodSpec.of(method).permission for method in self.SERVICE.methods}
         self._read_permission = permissions.get(f"Get{self.RESOURCE.kind}", "")
-        self._foreign = foreign_fields(self.RESOURCE.descriptor)
         self.create_permission = permissions.get(f"Create{self.RESOURCE.kind}", "")
 
     # What a slice may override.
@@ -256,12 +254,7 @@ class Records:
         return NotFound(f"there is no {', '.join(names[:10])}", metadata={"resource": names[0]})
 
     def _prepare(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
-        for foreign in self._foreign:
-            names = getattr(after, foreign.field)
-            if names and (before is None or names != getattr(before, foreign.field)):
-                violations = self.shared.references.check(call, foreign, names if foreign.repeated else [names])
-                if violations:
-                    raise InvalidArgument(*violations)
+        self.shared.references.check(call, after, before)
         if self.RESOURCE.has_custom_fields and (before is None or before.custom_fields != after.custom_fields):
             known = self.predecessor(tx, call, after) if before is None else before
             self.shared.definitions.check(tx, self.RESOURCE.collection, known, after)

@@ -6,20 +6,25 @@ remembered for this caller for a while. Where the owner cannot be reached the wr
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 import uuid
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import grpc
-from google.protobuf.descriptor import Descriptor
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 
-from kontor_kit.calls import Call
+from kontor_kit.calls import Call, MethodSpec
 from kontor_kit.clients import Peers
 from kontor_kit.errors import InvalidArgument, Unavailable, Violation
 from kontor_kit.ids import parse_name
-from kontor_kit.mapping import pattern_of, reference_type
+from kontor_kit.mapping import pattern_of, reference_type, snake_case
 
 _REMEMBERED_SECONDS: Final = 60.0
 _REMEMBERED: Final = 100_000
@@ -29,27 +34,69 @@ _ABSENT: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, 
 class Foreign(NamedTuple):
     """A field that refers to records of another service."""
 
-    field: str
-    repeated: bool
-    service: str
-    """The short name of the service, `identity`."""
-    method: str
-    """The full method that returns such a record, `/kontor.identity.v1.UserService/GetUser`."""
-    pattern: str
-    """The pattern of the names, `users/{user}`."""
+    path: tuple[FieldDescriptor, ...]
+    """The fields that lead to it from the message, itself last."""
+    kind: str
+    """The type of the records, `identity.kontor/User`."""
+
+    @property
+    def service(self) -> str:
+        """Return the short name of the service, `identity`."""
+        return self.kind.partition(".")[0]
 
 
-def foreign_fields(descriptor: Descriptor) -> list[Foreign]:
-    """Return the fields of a resource that refer to records of other services."""
-    own = descriptor.file.package.split(".")[1]
-    found = []
+class _Named(NamedTuple):
+    """A name in a message: where it stands, and what it names."""
+
+    path: str
+    foreign: Foreign
+    name: str
+
+
+@cache
+def foreign_fields(descriptor: Descriptor) -> tuple[Foreign, ...]:
+    """Return the fields of a message that refer to records of other services; not those that only services set."""
+    return tuple(_foreign_fields(descriptor, (), (descriptor,)))
+
+
+def _foreign_fields(
+    descriptor: Descriptor, path: tuple[FieldDescriptor, ...], above: tuple[Descriptor, ...]
+) -> Iterator[Foreign]:
+    own = above[0].file.package.split(".")[1]
     for field in descriptor.fields:
-        domain, _, kind = reference_type(field).partition("/")
-        service = domain.partition(".")[0]
-        if kind and service != own:
-            method = f"/kontor.{service}.v1.{kind}Service/Get{kind}"
-            found.append(Foreign(field.name, field.is_repeated, service, method, pattern_of(reference_type(field))))
-    return found
+        if field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]:
+            continue
+        here, kind, inner = (*path, field), reference_type(field), field.message_type
+        if "/" in kind and kind.partition(".")[0] != own:
+            yield Foreign(here, kind)
+        elif inner is not None and _may_lead_on(inner) and inner not in above:
+            yield from _foreign_fields(inner, here, (*above, inner))
+
+
+def _may_lead_on(descriptor: Descriptor) -> bool:
+    return descriptor.file.package.startswith("kontor.") and not descriptor.GetOptions().map_entry
+
+
+def _named(message: Message | None) -> Iterator[_Named]:
+    for foreign in foreign_fields(message.DESCRIPTOR) if message is not None else ():
+        for place, name in _names(message, foreign.path):
+            yield _Named(place, foreign, name)
+
+
+def _names(message: Any, path: tuple[FieldDescriptor, ...]) -> Iterator[tuple[str, str]]:
+    """Yield what stands at the end of `path`, and where, through repeated fields; nothing for what is empty."""
+    field, *rest = path
+    value = getattr(message, field.name)
+    places = (
+        [(f"{field.name}[{index}]", each) for index, each in enumerate(value)]
+        if field.is_repeated
+        else [(field.name, value)]
+    )
+    for place, each in places:
+        if rest:
+            yield from ((f"{place}.{inner}", name) for inner, name in _names(each, tuple(rest)))
+        elif each:
+            yield place, each
 
 
 class References:
@@ -60,44 +107,67 @@ class References:
         self._lock = threading.Lock()
         self._remembered: dict[tuple[uuid.UUID, str, str], float] = {}
 
-    def check(self, call: Call, foreign: Foreign, names: Iterable[str]) -> list[Violation]:
-        """Return a violation for each name that does not exist, or not for the caller; raises Unavailable."""
+    def check(self, call: Call, after: Message, before: Message | None = None) -> None:
+        """See that all which a message refers to is there, as far as `before` did not refer to it already.
+
+        Raises InvalidArgument with each field whose record does not exist, or is deleted, or is not for the caller to
+        know of; and Unavailable.
+        """
         principal = call.principal
         assert principal is not None, "a record is stored by a principal"
-        violations: list[Violation] = []
         if principal.subject.startswith("services/"):
-            return violations  # A service has no token to ask with; it knows the names from the owner's own events.
-        for index, name in enumerate(names):
-            # Who calls exists; the token says so.
-            key = (principal.tenant_id, principal.subject, name)
-            if name == principal.subject or self._remembered.get(key, 0.0) > time.monotonic():
+            return  # A service has no token to ask with; it knows the names from the owner's own events.
+        # Who calls exists; the token says so.
+        known = {principal.subject, *(each.name for each in _named(before))}
+        wanted: list[_Named] = []
+        violations: list[Violation] = []
+        for each in _named(after):
+            key = (principal.tenant_id, principal.subject, each.name)
+            if each.name in known or self._remembered.get(key, 0.0) > time.monotonic():
                 continue
-            path = f"{foreign.field}[{index}]" if foreign.repeated else foreign.field
             try:
-                parse_name(name, foreign.pattern, path)
+                parse_name(each.name, pattern_of(each.foreign.kind), each.path)
             except InvalidArgument as error:
                 violations += error.violations
-                continue
-            if not self._exists(call, foreign, name):
-                violations.append(Violation(path, f"there is no {name}"))
-                continue
-            with self._lock:
-                if len(self._remembered) >= _REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[key] = time.monotonic() + _REMEMBERED_SECONDS
-        return violations
+            else:
+                wanted.append(each)
+        # All are asked for at once, each once.
+        asked = [(each, self._begin(call, each)) for each in {each.name: each for each in wanted}.values()]
+        problems = {each.name: self._problem(each, answer) for each, answer in asked}
+        violations += [Violation(each.path, problems[each.name]) for each in wanted if problems[each.name]]
+        if violations:
+            raise InvalidArgument(*violations)
+        with self._lock:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            until = time.monotonic() + _REMEMBERED_SECONDS
+            self._remembered |= {(principal.tenant_id, principal.subject, each.name): until for each in wanted}
 
-    def _exists(self, call: Call, foreign: Foreign, name: str) -> bool:
-        channel = self._peers.channel(foreign.service)
-        # Every Get request has the name as its field 1, and a name is short: two bytes go before it.
-        ask = channel.unary_unary(
-            foreign.method, lambda text: bytes((0x0A, len(text))) + text.encode(), lambda data: data
-        )
+    def _begin(self, call: Call, wanted: _Named) -> Any:
+        spec = _get(wanted.foreign.kind)
+        channel = self._peers.channel(wanted.foreign.service)
+        ask = channel.unary_unary(spec.full_name, lambda request: request.SerializeToString(), spec.output.FromString)
+        make: Any = spec.input
+        request = make(name=wanted.name, read_mask=FieldMask(paths=["delete_time"]))
+        token = (("authorization", str(call.metadata.get("authorization", ""))),)
+        return ask.future(request, timeout=self._peers.reference_seconds, metadata=token)
+
+    @staticmethod
+    def _problem(wanted: _Named, answer: Any) -> str:
+        """Return what is wrong with a record; nothing where it is there."""
         try:
-            token = str(call.metadata.get("authorization", ""))
-            ask(name, timeout=self._peers.reference_seconds, metadata=(("authorization", token),))
+            record = answer.result()
         except grpc.RpcError as error:
-            if error.code() in _ABSENT:
-                return False
-            raise Unavailable(f"{foreign.service} cannot be asked for {name}; repeat later") from error
-        return True
+            if answer.code() in _ABSENT:
+                return f"there is no {wanted.name}"
+            raise Unavailable(f"{wanted.foreign.service} cannot be asked for {wanted.name}; repeat later") from error
+        return f"{wanted.name} is deleted" if record.HasField("delete_time") else ""
+
+
+@cache
+def _get(kind: str) -> MethodSpec:
+    """Return the method that returns records of a type."""
+    domain, _, record = kind.partition("/")
+    service = domain.partition(".")[0]
+    module = importlib.import_module(f"kontor.{service}.v1.{snake_case(record)}_service_pb2")
+    return MethodSpec.of(module.DESCRIPTOR.services_by_name[f"{record}Service"].methods_by_name[f"Get{record}"])

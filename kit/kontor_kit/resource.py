@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from kontor.api.v1 import annotations_pb2
 from kontor_kit import filter_sql
 from kontor_kit.folding import fold
-from kontor_kit.mapping import Codec
+from kontor_kit.mapping import Codec, snake_case
 from kontor_kit.scopes import OwnerScope, ScopeRule
 from kontor_kit.terms import Term, terms
 
@@ -83,7 +83,7 @@ class Resource:
     @cached_property
     def plural(self) -> str:
         """The name of the field of responses that holds several, for example `custom_field_definitions`."""
-        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in self.collection)
+        return snake_case(self.collection)
 
     @cached_property
     def event_prefix(self) -> str:

@@ -11,15 +11,12 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from kit.tests.certificates import Authority
 from kit.tests.echo import SERVICE, Echo, EchoServicer, EchoStub, bearer
-from kontor_kit.calls import Call, CallPath, MethodSpec
+from kontor_kit.calls import CallPath
 from kontor_kit.clients import Peers, connect
 from kontor_kit.config import Settings
-from kontor_kit.ids import uuid7
-from kontor_kit.principals import Principal, Scope
-from kontor_kit.references import Foreign, References
+from kontor_kit.principals import Scope
 from kontor_kit.testing import TENANT, USER, Signer, answer, serving
 from kontor_kit.tls import CertificatePrincipals, ClientTls
-from kontor_kit.tracing import start_span
 
 
 @pytest.fixture
@@ -99,23 +96,18 @@ class TestPeers:
     def test_plain_text_without_an_authority(self):
         assert ClientTls.of(self.settings("localhost:1")) is None
 
-    def test_references_are_asked_over_tls_also_after_a_renewal(self, peer, authority, signer):
+    def test_other_services_are_called_over_tls_also_after_a_renewal(self, peer, authority, signer):
         certificate, key = authority.issue("contacts")
-        peers = Peers({"echo": peer}, ClientTls(ca=authority.path, certificate=certificate, key=key))
-        references = References(peers)
-        call = Call(
-            MethodSpec.of(SERVICE.methods_by_name["GetEcho"]),
-            start_span("", ""),
-            principal=Principal(TENANT, USER, {}),
-            metadata={"authorization": f"Bearer {signer.token()}"},
-        )
-        foreign = Foreign("echo", False, "echo", f"/{SERVICE.full_name}/GetEcho", "echoes/{echo}")
+        peers = Peers({"test": peer}, ClientTls(ca=authority.path, certificate=certificate, key=key))
+        token = (("authorization", f"Bearer {signer.token()}"),)
         for _ in range(2):
-            assert references.check(call, foreign, [f"echoes/{uuid7()}"]) == []
-            before = peers.channel("echo")
-            assert peers.channel("echo") is before
+            assert (
+                peers.call(SERVICE.methods_by_name["GetEcho"], Echo(text="x"), metadata=token, timeout=30).text == "x"
+            )
+            before = peers.channel("test")
+            assert peers.channel("test") is before
             authority.issue("contacts")
-            assert peers.channel("echo") is not before
+            assert peers.channel("test") is not before
         peers.close()
 
 

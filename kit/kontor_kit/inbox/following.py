@@ -33,6 +33,7 @@ from kontor_kit.errors import Unavailable
 from kontor_kit.inbox.events import SNAPSHOT, Event, Handlers, traceparent
 from kontor_kit.inbox.receiving import Inbox
 from kontor_kit.inbox.sources import Source
+from kontor_kit.mapping import snake_case
 
 logger = logging.getLogger(__name__)
 
@@ -260,8 +261,7 @@ def _change(response: stream_pb2.SubscribeResponse) -> Event:
 
 def _snapshot_type(response: stream_pb2.SubscribeResponse) -> str:
     package, _, kind = response.snapshot.type_url.rpartition("/")[2].rpartition(".")
-    singular = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip("_")
-    return f"{package}.{singular}.{SNAPSHOT}"
+    return f"{package}.{snake_case(kind)}.{SNAPSHOT}"
 
 
 def _snapshot(response: stream_pb2.SubscribeResponse) -> Event:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kontor.sales.v1.commission_plan_pb2 import CommissionPlan
 from kontor_kit import money
+from kontor_kit.ids import uuid7
 from kontor_sales.commissions import rules
 from services.sales.tests.selling import TODAY, date, euro, line, order
 
@@ -202,6 +203,13 @@ class TestSettling:
     def test_only_months_that_are_over(self, anna, month):
         refusal = anna.refusal("SettleCommissions", agent=anna.user, month=date(month))
         assert (refusal.code, [*refusal.violations]) == (StatusCode.INVALID_ARGUMENT, ["month"])
+
+    def test_a_rate_is_for_somebody_who_is_there(self, anna, peer):
+        nobody = f"users/{uuid7()}"
+        peer.absent.add(nobody)
+        plan = {"display_name": "Plan", "rates": [{"percent": {"value": "5"}, "agent": nobody}]}
+        refusal = anna.refusal("CreateCommissionPlan", commission_plan=plan)
+        assert refusal.violations == {"commission_plan.rates[0].agent": f"there is no {nobody}"}
 
     def test_agents_see_their_own_only_and_settle_nothing(self, shop):
         bert = shop.anna.colleague("sales.commissions.read:own")

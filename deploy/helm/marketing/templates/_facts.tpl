@@ -2,7 +2,7 @@
 roles: [serve, work, receive]
 jobs: [migrate]
 calls:
-  serve: [contacts, identity]
+  serve: [identity]
   work: [contacts, ticketing]
 {{- if .Values.mail.enabled }}
 # `serve` only wants to know whether there is a mail server.

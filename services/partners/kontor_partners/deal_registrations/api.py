@@ -101,10 +101,7 @@ class DealRegistrations(ResourceServicer):
 
     def start_deal_registration_review(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Say that somebody looks at it, and who the end customer is."""
-        if request.account:
-            [foreign] = [found for found in self._foreign if found.field == "account"]
-            if violations := self.shared.references.check(call, foreign, [request.account]):
-                raise InvalidArgument(*violations)
+        self.shared.references.check(call, request)
         locked, after, keys = self._begin(request, call, tx, request.account)
         rules.go(after, "review_started")
         before = self._claims.keys_of(tx, locked.id)

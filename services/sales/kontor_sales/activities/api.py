@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from google.api import httpbody_pb2
 
-from kontor.sales.v1 import activity_pb2, activity_report_pb2, activity_service_pb2
+from kontor.sales.v1 import activity_pb2, activity_service_pb2
 from kontor_kit import filters
 from kontor_kit.calls import Call
 from kontor_kit.checks import at
 from kontor_kit.db import Transaction
-from kontor_kit.errors import FailedPrecondition, InvalidArgument, Violation
+from kontor_kit.errors import FailedPrecondition, InvalidArgument
 from kontor_kit.ids import parse_name
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Scope
 from kontor_kit.records import principal_of
-from kontor_kit.references import foreign_fields
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Page, Store, is_live
 from kontor_sales.activities import rules
@@ -36,8 +35,6 @@ MOST_DAYS: Final = 100
 USUAL: Final = dt.timedelta(days=7)
 _FOLLOW_UPS: Final = 50
 _OFFERS: Final = 1000
-_USER, _CONTACT = foreign_fields(activity_pb2.Activity.Attendee.DESCRIPTOR)  # type: ignore[arg-type]
-(_COMPETITOR,) = foreign_fields(activity_report_pb2.CompetitorSighting.DESCRIPTOR)  # type: ignore[arg-type]
 _OFFERED: Final = activity_pb2.Activity.HandOver.STATE_OFFERED
 _TAKEN: Final = activity_pb2.Activity.HandOver.STATE_ACCEPTED
 _DECLINED: Final = activity_pb2.Activity.HandOver.STATE_DECLINED
@@ -63,7 +60,6 @@ class Activities(ResourceServicer):
             after.state = rules.HELD if after.HasField("held_time") else rules.PLANNED
         violations = rules.normalise(after)
         violations += rules.check_held(after, now)
-        violations += self._check_people(call, before, after)
         if violations:
             raise InvalidArgument(*violations)
         for name, store in self._own.items():
@@ -74,14 +70,6 @@ class Activities(ResourceServicer):
         after.agenda_time = rules.agenda_time(after, created)
         if before is not None:
             rules.follow_changes(before, after)
-
-    def _check_people(self, call: Call, before: Any | None, after: Any) -> Iterator[Violation]:
-        known = {rules.identity(attendee) for attendee in before.attendees} if before is not None else set()
-        for place, attendee in enumerate(after.attendees):
-            for foreign in (_USER, _CONTACT):
-                name = getattr(attendee, foreign.field)
-                if name and name not in known and self.shared.references.check(call, foreign, [name]):
-                    yield Violation(f"attendees[{place}].{foreign.field}", f"there is no {name}")
 
     def new(self, tx: Transaction, call: Call, record: Any, *args: Any, **options: Any) -> Any:
         """Store a new activity, and put it into calendars."""
@@ -113,7 +101,7 @@ class Activities(ResourceServicer):
         if (before is None and (entries or not is_live(after))) or (
             before is not None and rules.entries(before) != entries
         ):
-            by_user = {parse_name(user, _USER.pattern, "user"): entry for user, entry in entries.items()}
+            by_user = {parse_name(user, "users/{user}", "user"): entry for user, entry in entries.items()}
             replace_entries(tx, _id(after.name), by_user)
         for account in sorted(rules.resets(before, after)):
             recount(tx, parse_name(account, "accounts/{account}", "account"))
@@ -188,8 +176,7 @@ class Activities(ResourceServicer):
             raise FailedPrecondition("only what is planned can be handed over", reason="WRONG_STATE")
         if request.user == after.owner:
             raise InvalidArgument(("user", "owns the activity already"))
-        if violations := self.shared.references.check(call, _USER, [request.user]):
-            raise InvalidArgument(*violations)
+        self.shared.references.check(call, request)
         offer = activity_pb2.Activity.HandOver(
             user=request.user, from_user=after.owner, state=_OFFERED, note=request.note
         )
@@ -261,10 +248,7 @@ class Activities(ResourceServicer):
         for place, need in enumerate(request.needs):
             if need.product:
                 self.referred(tx, call, self._products, need.product, f"needs[{place}].product")
-        for place, sighting in enumerate(request.competitor_sightings):
-            name = sighting.account
-            if name and self.shared.references.check(call, _COMPETITOR, [name]):
-                raise InvalidArgument((f"competitor_sightings[{place}].account", f"there is no {name}"))
+        self.shared.references.check(call, request)
 
     def _follow_up(self, tx: Transaction, call: Call, activity: Any, wanted: Any, path: str) -> Any:
         task = activity_pb2.Activity(
@@ -343,7 +327,7 @@ class Activities(ResourceServicer):
     def _busy(
         tx: Transaction, users: Iterable[str], start: dt.datetime, end: dt.datetime
     ) -> dict[str, list[calendars.Busy]]:
-        ids = {parse_name(user, _USER.pattern, f"users[{place}]"): user for place, user in enumerate(users)}
+        ids = {parse_name(user, "users/{user}", f"users[{place}]"): user for place, user in enumerate(users)}
         found: dict[str, list[calendars.Busy]] = {user: [] for user in ids.values()}
         busy, away = read_busy(tx, ids, start, end)
         for id, begins, ends, kind in busy:

@@ -1,7 +1,7 @@
 """The gRPC service of opportunities."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -14,11 +14,9 @@ from kontor_kit.db import Statement, Transaction
 from kontor_kit.errors import FailedPrecondition, InvalidArgument, Violation
 from kontor_kit.filter_sql import TENANT
 from kontor_kit.ids import parse_name, uuid7
-from kontor_kit.mapping import pattern_of
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.principals import Principal, Scope
 from kontor_kit.records import principal_of
-from kontor_kit.references import Foreign
 from kontor_kit.shared import Shared
 from kontor_kit.store import Locked, Reach, Store, is_live
 from kontor_sales.close_reasons.table import CLOSE_REASON
@@ -38,16 +36,6 @@ _DEFAULT: Final = "default"
 _FROZEN: Final = ("amount", "lines")
 _QUOTES: Final = "kontor.sales.v1.QuoteService"
 _OPENED: Final = {pipelines.OPEN: "reopened", pipelines.WON: "won", pipelines.LOST: "lost"}
-
-
-def _foreign(field: str, kind: str) -> Foreign:
-    service = kind.partition(".")[0]
-    record = kind.rpartition("/")[2]
-    return Foreign(field, True, service, f"/kontor.{service}.v1.{record}Service/Get{record}", pattern_of(kind))
-
-
-_CONTACT: Final = _foreign("buying_centre", "contacts.kontor/Contact")
-_ACCOUNT: Final = _foreign("competitors", "contacts.kontor/Account")
 
 
 def _shared_pipeline() -> Statement:
@@ -82,7 +70,7 @@ class Opportunities(ResourceServicer):
         imported = call.method.name == _IMPORT
         pipeline, stage = self._place(tx, call, before, after)
         violations = rules.normalise(after, lambda: str(uuid7()))
-        violations += self._check_references(tx, call, before, after)
+        self._look_up_products(tx, call, before, after)
         if before is not None:
             _refuse_if_closed(call, before, after, stage)
             _refuse_if_driven(tx, call, before, after)
@@ -294,24 +282,13 @@ class Opportunities(ResourceServicer):
     def _known(self, tx: Transaction) -> dict[str, Any]:
         return self._looked_up.setdefault(tx, {})
 
-    def _check_references(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> Iterable[Violation]:
-        """Look up what nested fields refer to, as far as it is new."""
-        references, violations = self.shared.references, []
-        had = {m.contact for m in before.buying_centre} if before is not None else set()
-        for place, member in enumerate(after.buying_centre):
-            if member.contact not in had and references.check(call, _CONTACT, [member.contact]):
-                violations.append(Violation(f"buying_centre[{place}].contact", f"there is no {member.contact}"))
-        had = {c.account for c in before.competitors} if before is not None else set()
-        for place, competitor in enumerate(after.competitors):
-            name = competitor.account
-            if name and name not in had and references.check(call, _ACCOUNT, [name]):
-                violations.append(Violation(f"competitors[{place}].account", f"there is no {name}"))
+    def _look_up_products(self, tx: Transaction, call: Call, before: Any | None, after: Any) -> None:
+        """See that the products of new lines are there."""
         had = {line.product for line in before.lines} if before is not None else set()
         wanted = {line.product: f"lines[{place}].product" for place, line in enumerate(after.lines)}
         for name, path in wanted.items():
             if name and name not in had | self._known(tx).keys():
                 self._known(tx)[name] = self.referred(tx, call, self._products, name, path)
-        return violations
 
     def _check_outcome(self, tx: Transaction, before: Any | None, after: Any, *, needed: bool) -> list[Violation]:
         """Check why an opportunity was won or lost, where that, or what it explains, is new."""

@@ -82,6 +82,7 @@ class Promotions(ResourceServicer):
         amount, currency = self._discount(tx, promotion, request.lines)
         if rules.exceeds(promotion, amount):
             raise FailedPrecondition("not enough is left of the promotion's budget", reason="BUDGET_EXHAUSTED")
+        self.shared.references.check(call, request)
         redemption = _Redemption(
             promotion=request.name,
             account=request.account,

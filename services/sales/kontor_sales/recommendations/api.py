@@ -19,12 +19,10 @@ from kontor.sales.v1 import recommendation_service_pb2
 from kontor_kit import pages
 from kontor_kit.calls import Call
 from kontor_kit.db import Row, Statement, Transaction
-from kontor_kit.errors import InvalidArgument
 from kontor_kit.ids import parse_name
 from kontor_kit.mapping import pattern_of
 from kontor_kit.methods import ResourceServicer
 from kontor_kit.operations.servicer import Operations
-from kontor_kit.references import Foreign
 from kontor_kit.scopes import OwnerScope
 from kontor_kit.shared import Shared
 from kontor_kit.store import Reach, Store
@@ -40,9 +38,7 @@ MOST_CANDIDATES: Final = 500
 DEALS_SHOWN: Final = 3
 
 _Reason: Final = recommendation_service_pb2.RecommendProductsResponse.Reason
-_ACCOUNT: Final = Foreign(
-    "account", False, "contacts", "/kontor.contacts.v1.AccountService/GetAccount", pattern_of("contacts.kontor/Account")
-)
+_ACCOUNT: Final = pattern_of("contacts.kontor/Account")
 _GIVEN: Final = (
     sa.bindparam("tenant", type_=sa.Uuid),
     sa.bindparam("account", type_=sa.Uuid),
@@ -139,7 +135,7 @@ class Recommendations(ResourceServicer):
 
     def recommend_products(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return what else to offer to a customer."""
-        account = self._account(call, request.account)
+        account = self._account(call, request)
         days = request.declined_days or DECLINED_DAYS
         parameters = {
             "tenant": tx.tenant_id,
@@ -172,7 +168,7 @@ class Recommendations(ResourceServicer):
 
     def find_similar_accounts(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Return the customers that are most like another one, with the deals that say so."""
-        account = self._account(call, request.account)
+        account = self._account(call, request)
         parameters = {"tenant": tx.tenant_id, "account": account}
         owned = {row[0] for row in tx.run(_OWNED, parameters)}
         rows = tx.run(_LIKE, {**parameters, "ids": list(owned)})
@@ -187,14 +183,14 @@ class Recommendations(ResourceServicer):
         near = [row for row in rows if row[0] in deals]
         mine = next(Profile(row[1] or "", row[2] or 0) for row in rows if row[0] == account)
         for neighbour in sorted((_neighbour(mine, owned, row) for row in near), key=_nearest)[:size]:
-            found = deals[parse_name(neighbour.account, _ACCOUNT.pattern, "account")]
+            found = deals[parse_name(neighbour.account, _ACCOUNT, "account")]
             neighbour.opportunities.extend(f"opportunities/{deal}" for deal in found)
             response.neighbours.append(neighbour)
         return response
 
     def decline_recommendation(self, request: Any, call: Call, tx: Transaction) -> Any:
         """Note that a customer does not want a product."""
-        account = self._account(call, request.account)
+        account = self._account(call, request)
         self.referred(tx, call, self._products, request.product, "product")
         product = parse_name(request.product, PRODUCT.pattern, "product")
         key = {"tenant_id": tx.tenant_id, "account": account, "product": product}
@@ -206,11 +202,10 @@ class Recommendations(ResourceServicer):
         learning.check(tx, request)
         return self._operations.start(tx, call, learning.TRAIN, request)
 
-    def _account(self, call: Call, name: str) -> uuid.UUID:
-        """Return the id of an account that the caller may see."""
-        if violations := self.shared.references.check(call, _ACCOUNT, [name]):
-            raise InvalidArgument(*violations)
-        return parse_name(name, _ACCOUNT.pattern, "account")
+    def _account(self, call: Call, request: Any) -> uuid.UUID:
+        """Return the id of the account that is asked about, which the caller may see."""
+        self.shared.references.check(call, request)
+        return parse_name(request.account, _ACCOUNT, "account")
 
     @staticmethod
     def _why_not(

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from kontor.ticketing.v1 import ticket_service_pb2
 from kontor_kit.calls import Call
 from kontor_kit.db import Statement, Transaction
 from kontor_kit.due import Due
@@ -23,7 +22,6 @@ from kontor_kit.filter_sql import TENANT
 from kontor_kit.folding import fold
 from kontor_kit.ids import parse_name
 from kontor_kit.records import Records, principal_of
-from kontor_kit.references import foreign_fields
 from kontor_kit.store import Locked, Store, is_live
 from kontor_kit.tracing import Trace
 from kontor_ticketing.queues import rules
@@ -72,7 +70,6 @@ _WAITING: Final = Statement(
     .limit(_AT_ONCE)
     .with_for_update(key_share=True, skip_locked=True)
 )
-(_ASSIGNEE,) = foreign_fields(ticket_service_pb2.AssignTicketRequest.DESCRIPTOR)  # type: ignore[arg-type]
 
 
 class _Place(NamedTuple):
@@ -153,7 +150,7 @@ class Assigning:
         if ticket.category not in LIVE:
             raise FailedPrecondition("the ticket is solved or closed", reason="TICKET_NOT_OPEN")
         if request.assignee:
-            self._admit(tx, call, request.assignee)
+            self._admit(tx, call, request)
             if ticket.queue:
                 self._take_turns(tx, ticket.queue)
             _explain(call, ticket, "was chosen by hand", request.assignee)
@@ -176,11 +173,10 @@ class Assigning:
         if owner not in ticket.assignment.released_by:
             ticket.assignment.released_by.append(owner)
 
-    def _admit(self, tx: Transaction, call: Call, user: str) -> None:
+    def _admit(self, tx: Transaction, call: Call, request: Any) -> None:
         """See that somebody can be given a ticket."""
-        if violations := self._records.shared.references.check(call, _ASSIGNEE, [user]):
-            raise InvalidArgument(*violations)
-        given = {"users": [_id(user)], "now": dt.datetime.now(dt.UTC)}
+        self._records.shared.references.check(call, request)
+        given = {"users": [_id(request.assignee)], "now": dt.datetime.now(dt.UTC)}
         if any(why == DEACTIVATED for _, why in tx.run(NOT_THERE, {"tenant": tx.tenant_id, **given})):
             raise InvalidArgument(("assignee", "is deactivated"))
 
