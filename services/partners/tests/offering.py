@@ -16,8 +16,8 @@ def known_lead(peer, **fields):
         "company": "Acme",
         "region_code": "CH",
         "industry": "Machines",
-        "given_name": "Ada",
-        "email": "ada@acme.example",
+        "given_name": "Rosa",
+        "email": "rosa@acme.example",
         "description": "Please ring 044 000 00 00",
         "etag": "v1",
     }

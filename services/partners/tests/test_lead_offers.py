@@ -57,7 +57,7 @@ class TestOffering:
         offer = anna("CreateLeadOffer", lead_offer={"lead": lead().name, "partner": made.name})
         assert (offer.company, offer.region_code, offer.industry) == ("Acme", "CH", "Machines")
         assert not offer.HasField("person")
-        assert "ada" not in str(offer).lower()
+        assert "rosa" not in str(offer).lower()
         hours = (offer.expire_time.ToDatetime(dt.UTC) - offer.create_time.ToDatetime(dt.UTC)).total_seconds() / 3600
         assert round(hours, 2) == 24
         assert anna("GetLeadOffer", name=offer.name) == offer
@@ -199,7 +199,7 @@ class TestAnswering:
         ned = person(anna, made)
         taken = ned("AcceptLeadOffer", name=offer.name, **ANSWER)
         assert (taken.state, taken.next_step, taken.expected_amount.units) == (rules.ACCEPTED, "Call them", 5000)
-        assert (taken.person.given_name, taken.person.email, taken.answerer) == ("Ada", "ada@acme.example", ned.user)
+        assert (taken.person.given_name, taken.person.email, taken.answerer) == ("Rosa", "rosa@acme.example", ned.user)
         assert taken.person.description == "Please ring 044 000 00 00"
         assert ned.refusal("DeclineLeadOffer", name=offer.name, reason="No").reason == "LEAD_OFFER_ACCEPTED"
         with anna.running.database.connect() as connection:
@@ -335,11 +335,11 @@ class TestFollowing:
         active(anna, programme(anna))
         wanted = lead()
         offer = anna("DistributeLead", lead=wanted.name)
-        wanted.email = "ada@acme.test"
+        wanted.email = "rosa@acme.test"
         tell(anna.tenant, "kontor.sales.v1.lead.updated", wanted, 3)
         wanted.email = "old@acme.test"
         tell(anna.tenant, "kontor.sales.v1.lead.updated", wanted, 2)
-        assert anna("AcceptLeadOffer", name=offer.name, **ANSWER).person.email == "ada@acme.test"
+        assert anna("AcceptLeadOffer", name=offer.name, **ANSWER).person.email == "rosa@acme.test"
 
     def test_what_is_told_without_its_values_changes_nothing(self, anna, lead, tell):
         active(anna, programme(anna))
