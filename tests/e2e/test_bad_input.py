@@ -20,6 +20,7 @@ from tests.e2e import contract
 from tests.e2e.calls import DIRECT, GATEWAY, WAYS, read_error
 from tests.e2e.contract import method
 from tests.e2e.people import Tenant, fingerprint, settled
+from tests.e2e.rest import Rest, details, new_tenant
 from tests.e2e.samples import USER
 
 JSON = {"content-type": "application/json"}
@@ -168,6 +169,23 @@ class TestInvalidArgument:
         ):
             answers = client.everywhere(spec, wanted, tenant.admin)
             assert {answer.fields for answer in answers.values()} == {("page_token",)}
+
+    def test_what_another_service_does_not_have_or_no_more_is_not_referred_to(self, client):
+        nobody = NOBODY.replace("users", "contacts")
+        with Rest(client.platform, new_tenant(client.platform)) as rest:
+            gone = rest("POST", "accounts", {"displayName": "Example"})["name"]
+            rest("DELETE", gone)
+            deal = {
+                "displayName": "Deal",
+                "account": gone,
+                "buyingCentre": [{"contact": nobody, "role": "BUYING_ROLE_END_USER"}],
+            }
+            refused = details(rest("POST", "opportunities", deal, status=400))["BadRequest"]["fieldViolations"]
+            assert rest.all("opportunities") == []
+        assert {each["field"]: each["description"] for each in refused} == {
+            "opportunity.account": f"{gone} is deleted",
+            "opportunity.buying_centre[0].contact": f"there is no {nobody}",
+        }
 
 
 # Body of a new account, the field at fault.

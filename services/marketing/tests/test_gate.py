@@ -35,11 +35,15 @@ class Address:
         return self.address.lower()
 
 
+def said(state: int, confirmed: bool = True) -> Any:
+    return SimpleNamespace(state=state, confirmed=confirmed)
+
+
 @dataclass
 class Facts:
     live: bool = True
     emails: list[Address] = field(default_factory=lambda: [Address()])
-    consent: Any = field(default_factory=lambda: SimpleNamespace(state=rules.SAID_YES))
+    consent: Any = field(default_factory=lambda: said(rules.SAID_YES))
     open_complaints: int = 0
     suppressed: bool = False
 
@@ -51,7 +55,7 @@ FACTS = st.builds(
     Facts,
     live=st.booleans(),
     emails=st.lists(st.builds(Address, invalid=st.booleans(), opted_out=st.booleans()), max_size=3),
-    consent=st.sampled_from([None, *(SimpleNamespace(state=state) for state in range(4))]),
+    consent=st.none() | st.builds(said, st.integers(0, 3), st.booleans()),
     open_complaints=st.integers(0, 2),
     suppressed=st.booleans(),
 )
@@ -70,7 +74,7 @@ class TestGate:
         address = rules.address_of(facts)
         assert facts.live
         assert not any((address.invalid, address.opted_out, facts.suppressed, asked.excluded, asked.excluded_address))
-        assert facts.consent.state == rules.SAID_YES
+        assert facts.consent == said(rules.SAID_YES)
         assert asked.include_open_complaints or not facts.open_complaints
 
     @pytest.mark.parametrize(
@@ -89,15 +93,17 @@ class TestGate:
             (Facts(emails=[Address(opted_out=True), Address("b@example.com")]), {}, "ADDRESS_OPTED_OUT"),
             (Facts(suppressed=True), {}, "SUPPRESSED"),
             (Facts(consent=None), {}, "NOT_OPTED_IN"),
-            (Facts(consent=SimpleNamespace(state=1)), {}, "NOT_OPTED_IN"),
-            (Facts(consent=SimpleNamespace(state=3)), {}, "OPTED_OUT"),
+            (Facts(consent=said(1)), {}, "NOT_OPTED_IN"),
+            (Facts(consent=said(3)), {}, "OPTED_OUT"),
+            (Facts(consent=said(3, False)), {}, "OPTED_OUT"),
+            (Facts(consent=said(2, False)), {}, "NOT_CONFIRMED"),
             (Facts(open_complaints=1), {}, "OPEN_COMPLAINT"),
             (Facts(open_complaints=1), {"include_open_complaints": True}, "ALLOWED"),
         ],
     )
     def test_says_why(self, facts, asked, decision):
-        said = rules.gate(facts, rules.Asked(**asked))
-        assert CampaignRecipient.Decision.Name(said) == f"DECISION_{decision}"
+        decided = rules.gate(facts, rules.Asked(**asked))
+        assert CampaignRecipient.Decision.Name(decided) == f"DECISION_{decision}"
 
     def test_the_numbers_are_those_of_the_contract(self):
         for name, value in CampaignRecipient.Decision.items():

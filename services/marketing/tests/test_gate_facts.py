@@ -63,6 +63,17 @@ def test_tells_what_was_said_to_this_topic(anna, rosa, topic, ask):
     assert (consent.name, consent.state, consent.evidence) == (made.name, OPTED_IN, {"form": "footer"})
 
 
+@pytest.mark.parametrize(
+    ("double", "evidence", "counts"),
+    [(False, {"form": "footer"}, True), (True, {"form": "footer"}, False), (True, {"message_id": "1@k.example"}, True)],
+)
+def test_counts_where_it_was_confirmed_as_the_topic_wants_it(anna, rosa, topic, ask, double, evidence, counts):
+    anna("UpdateTopic", topic={"name": topic, "double_opt_in": double})
+    said = {"party": party_of(rosa), "topic": topic, "state": OPTED_IN, "evidence": evidence}
+    anna("RecordConsent", subscription=said)
+    assert ask(rosa)[0].consent.confirmed == counts
+
+
 class TestSuppressed:
     def test_by_party_whatever_the_address(self, anna, rosa, ask):
         made = suppress(anna, party=party_of(rosa))

@@ -89,6 +89,8 @@ class Consent:
     state_time: dt.datetime
     evidence: dict[str, Any]
     """As ConsentEvidence, with proto field names."""
+    confirmed: bool
+    """Whether it counts: where the topic wants double opt-in, the evidence names the mail that was answered."""
 
 
 @dataclass(frozen=True, slots=True)

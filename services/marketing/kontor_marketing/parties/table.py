@@ -153,7 +153,8 @@ _IDS: Final = sa.bindparam("ids", type_=ARRAY(sa.Uuid))
 _PARTIES: Final = Statement(
     sa.text(
         f"SELECT p.id, p.delete_time IS NULL, {', '.join(f'p.{name}' for name in _TEXTS)}, p.account, p.emails,"  # noqa: S608
-        " p.open_complaints, s.id, s.version, s.state, s.legal_basis, s.source, s.state_time, s.evidence"
+        " p.open_complaints, s.id, s.version, s.state, s.legal_basis, s.source, s.state_time, s.evidence,"
+        " (SELECT t.double_opt_in FROM topics t WHERE t.tenant_id = :tenant AND t.id = :topic)"
         " FROM parties p LEFT JOIN subscriptions s ON s.tenant_id = p.tenant_id AND s.party = p.id"
         "  AND s.topic = :topic AND s.delete_time IS NULL"
         " WHERE p.tenant_id = :tenant AND p.id = ANY (:ids)"  # constants
@@ -213,8 +214,10 @@ def _email(address: str, status: dict[str, tuple[bool, bool]]) -> Email:
 
 
 def _consent(said: Sequence[Any]) -> Consent:
-    id, version, state, basis, source, time, evidence = said
-    return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence or {})
+    id, version, state, basis, source, time, evidence, double = said
+    evidence = evidence or {}
+    confirmed = not double or bool(evidence.get("message_id"))
+    return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence, confirmed)
 
 
 _MARKS: Final = Statement(

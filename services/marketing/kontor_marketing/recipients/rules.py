@@ -29,6 +29,7 @@ OPEN_COMPLAINT: Final = 11
 DUPLICATE_ADDRESS: Final = 12
 MISSING_VARIABLE: Final = 13
 TEMPLATE_FAILED: Final = 14
+NOT_CONFIRMED: Final = 15
 """As CampaignRecipient.Decision."""
 
 SAID_YES: Final = 2
@@ -54,7 +55,10 @@ class Facts(Protocol):
 
     @property
     def consent(self) -> Any:
-        """With the state that a subscription to the topic has; None where there is none."""
+        """With the state of a subscription to the topic, and whether it is confirmed as far as the topic wants that.
+
+        None where there is none.
+        """
 
     @property
     def open_complaints(self) -> int:
@@ -99,12 +103,20 @@ def gate(facts: Facts | None, asked: Asked) -> int:
         return ADDRESS_OPTED_OUT
     if facts.suppression_of(address.address) is not None:
         return SUPPRESSED
-    said = facts.consent.state if facts.consent is not None else 0
-    if said != SAID_YES:
-        return OPTED_OUT if said == SAID_NO else NOT_OPTED_IN
+    if refusal := _refuse(facts.consent):
+        return refusal
     if facts.open_complaints and not asked.include_open_complaints:
         return OPEN_COMPLAINT
     return ALLOWED
+
+
+def _refuse(consent: Any) -> int:
+    """Return the decision where what somebody said to the topic is no yes that counts; 0 where it is."""
+    if consent is None or consent.state not in (SAID_YES, SAID_NO):
+        return NOT_OPTED_IN
+    if consent.state == SAID_NO:
+        return OPTED_OUT
+    return 0 if consent.confirmed else NOT_CONFIRMED
 
 
 def is_sendable(address: str) -> bool:

@@ -89,6 +89,7 @@ class Suppressions(ResourceServicer):
 
         One that would begin later begins when the new one would.
         """
+        begins_now = not suppression.HasField("start_time")
         if violations := rules.normalise(suppression, dt.datetime.now(dt.UTC)):
             raise InvalidArgument(*violations)
         address = suppression.address or None
@@ -96,6 +97,8 @@ class Suppressions(ResourceServicer):
         self.shared.requests.serialise(tx, f"suppressions/{party}/{address}")
         kind = {"channel": suppression.channel, "reason": suppression.reason}
         rows = tx.run(_FIND, {"tenant": tx.tenant_id, "party": party, "address": address, **kind})
+        if begins_now:  # After those of the same that it waited for.
+            suppression.start_time.FromDatetime(dt.datetime.now(dt.UTC))
         if not rows:
             return self.new(tx, call, suppression)
         if not _is_own(call):
