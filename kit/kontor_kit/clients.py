@@ -67,8 +67,8 @@ class Peers:
         token: Token | None = None,
         reference_seconds: float = 0.2,
     ) -> None:
-        self.reference_seconds = reference_seconds
-        """How long one of them may take to say whether a record is there."""
+        """`reference_seconds` is how long one of them may take to say whether a record is there."""
+        self._reference_seconds = reference_seconds
         self._targets = targets
         self._tls = tls
         self._token = token
@@ -107,15 +107,20 @@ class Peers:
 
         Raises grpc.RpcError, and Unavailable where the service is unknown.
         """
-        spec = MethodSpec.of(method)
-        channel = self.channel(spec.service.split(".")[1])
-        send = channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
-        return send(request, metadata=metadata, timeout=timeout)
+        return self._sender(method)(request, metadata=metadata, timeout=timeout)
 
     def ask(self, call: Call, method: MethodDescriptor, request: Message, *, timeout: float = 3.0) -> Any:
         """Call a method within `call`, with the caller's own token: what they may not, is refused. Raises as `call`."""
-        token = (("authorization", str(call.metadata.get("authorization", ""))),)
-        return self.call(method, request, metadata=token, timeout=timeout)
+        return self.call(method, request, metadata=_token_of(call), timeout=timeout)
+
+    def ask_whether(self, call: Call, method: MethodDescriptor, request: Message) -> Any:
+        """Begin to ask, as `ask` does, for a record that is to be referred to; return a future of the answer."""
+        return self._sender(method).future(request, metadata=_token_of(call), timeout=self._reference_seconds)
+
+    def _sender(self, method: MethodDescriptor) -> Any:
+        spec = MethodSpec.of(method)
+        channel = self.channel(spec.service.split(".")[1])
+        return channel.unary_unary(spec.full_name, lambda message: message.SerializeToString(), spec.output.FromString)
 
     def close(self) -> None:
         """Close the channels."""
@@ -123,6 +128,10 @@ class Peers:
             for channel in self._channels.value.values():
                 channel.close()
             self._channels.value.clear()
+
+
+def _token_of(call: Call) -> tuple[tuple[str, str]]:
+    return (("authorization", str(call.metadata.get("authorization", ""))),)
 
 
 def service_config(services: Iterable[ServiceDescriptor]) -> dict[str, Any]:

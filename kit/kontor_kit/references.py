@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 from google.api import field_behavior_pb2
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from kontor_kit.calls import Call, MethodSpec
+from kontor_kit.calls import Call
 from kontor_kit.clients import Peers
 from kontor_kit.errors import InvalidArgument, Unavailable, Violation
 from kontor_kit.ids import parse_name
@@ -28,6 +29,7 @@ from kontor_kit.mapping import pattern_of, reference_type, snake_case
 
 _REMEMBERED_SECONDS: Final = 60.0
 _REMEMBERED: Final = 100_000
+_WHETHER_DELETED: Final = FieldMask(paths=["delete_time"])
 _ABSENT: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT)
 
 
@@ -144,13 +146,9 @@ class References:
             self._remembered |= {(principal.tenant_id, principal.subject, each.name): until for each in wanted}
 
     def _begin(self, call: Call, wanted: _Named) -> Any:
-        spec = _get(wanted.foreign.kind)
-        channel = self._peers.channel(wanted.foreign.service)
-        ask = channel.unary_unary(spec.full_name, lambda request: request.SerializeToString(), spec.output.FromString)
-        make: Any = spec.input
-        request = make(name=wanted.name, read_mask=FieldMask(paths=["delete_time"]))
-        token = (("authorization", str(call.metadata.get("authorization", ""))),)
-        return ask.future(request, timeout=self._peers.reference_seconds, metadata=token)
+        method = _get(wanted.foreign)
+        make: Any = message_factory.GetMessageClass(method.input_type)
+        return self._peers.ask_whether(call, method, make(name=wanted.name, read_mask=_WHETHER_DELETED))
 
     @staticmethod
     def _problem(wanted: _Named, answer: Any) -> str:
@@ -165,9 +163,8 @@ class References:
 
 
 @cache
-def _get(kind: str) -> MethodSpec:
-    """Return the method that returns records of a type."""
-    domain, _, record = kind.partition("/")
-    service = domain.partition(".")[0]
-    module = importlib.import_module(f"kontor.{service}.v1.{snake_case(record)}_service_pb2")
-    return MethodSpec.of(module.DESCRIPTOR.services_by_name[f"{record}Service"].methods_by_name[f"Get{record}"])
+def _get(foreign: Foreign) -> Any:
+    """Return the method that returns records of the type."""
+    record = foreign.kind.rpartition("/")[2]
+    module = importlib.import_module(f"kontor.{foreign.service}.v1.{snake_case(record)}_service_pb2")
+    return module.DESCRIPTOR.services_by_name[f"{record}Service"].methods_by_name[f"Get{record}"]

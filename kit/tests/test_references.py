@@ -23,7 +23,7 @@ TENANT = UUID(int=1)
 
 
 class Owners(Peer):
-    """The services that own what is referred to; nobody but anna and the services may see it."""
+    """The services that own what is referred to; nobody but anna may see it."""
 
     def __init__(self):
         super().__init__()

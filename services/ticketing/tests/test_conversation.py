@@ -145,7 +145,7 @@ class TestHearing:
         anna("DeleteTicket", name=last)
         assert anna("GetTicket", name=hear(anna, made).ticket).previous_ticket == follower
 
-    def test_what_took_its_place_and_came_back_into_it_is_heard_anew(self, anna, made):
+    def test_what_took_its_place_and_was_merged_does_so_no_more(self, anna, made):
         anna("CloseTicket", name=made.name)
         first = hear(anna, made).ticket
         other = ticket(anna)

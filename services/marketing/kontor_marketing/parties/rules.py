@@ -89,8 +89,13 @@ class Consent:
     state_time: dt.datetime
     evidence: dict[str, Any]
     """As ConsentEvidence, with proto field names."""
-    confirmed: bool
-    """Whether it counts: where the topic wants double opt-in, the evidence names the mail that was answered."""
+    double_opt_in: bool
+    """Whether the topic wants it confirmed."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Tell whether it counts: where the topic wants that, the evidence names the mail that was answered."""
+        return not self.double_opt_in or bool(self.evidence.get("message_id"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,9 +215,7 @@ def _email(address: str, status: dict[str, tuple[bool, bool]]) -> Email:
 
 def _consent(said: Sequence[Any]) -> Consent:
     id, version, state, basis, source, time, evidence, double = said
-    evidence = evidence or {}
-    confirmed = not double or bool(evidence.get("message_id"))
-    return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence, confirmed)
+    return Consent(format_name("subscriptions", id), version, state, basis, source or "", time, evidence or {}, double)
 
 
 _MARKS: Final = Statement(

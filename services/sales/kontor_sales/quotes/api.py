@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from google.api import httpbody_pb2
@@ -31,27 +31,12 @@ from kontor_sales.pipelines.table import PIPELINE
 from kontor_sales.price_books import rules as price_rules
 from kontor_sales.price_books.table import PRICE_BOOK, check_products, find_standard_book, load_prices
 from kontor_sales.quotes import document, rules
+from kontor_sales.quotes.numbers import next_number
 from kontor_sales.quotes.offers import Offers, make_link
-from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies, quotes
+from kontor_sales.quotes.table import DISCOUNT_POLICY, QUOTE, discount_policies
 
 _OPPORTUNITY = sa.bindparam("opportunity", type_=sa.Uuid)
 _PRIMARY = Mark(QUOTE, "primary", among="opportunity")
-_NUMBER = Statement(
-    sa.text(
-        "INSERT INTO quote_numbers (tenant_id, last) VALUES (:tenant, 1)"
-        " ON CONFLICT (tenant_id) DO UPDATE SET last = quote_numbers.last + :step RETURNING last"
-    ).bindparams(sa.bindparam("tenant", type_=sa.Uuid), sa.bindparam("step", type_=sa.BigInteger))
-)
-_STEPS: Final = 10
-"""After so many numbers that are taken, some are left out."""
-# Deleted ones too: they can come back.
-_TAKEN = Statement(
-    sa.select(quotes.c.id)
-    .where(
-        quotes.c.tenant_id == TENANT, quotes.c.quote_number == sa.bindparam("number", type_=quotes.c.quote_number.type)
-    )
-    .limit(1)
-)
 _LIMITS = Statement(
     sa.select(discount_policies.c.max_discount_percent)
     .where(
@@ -288,7 +273,7 @@ class Quotes(ResourceServicer):
         quote.state = rules.DRAFT
         quote.revision = quote.revision or 1
         if not quote.quote_number:
-            quote.quote_number = _next_number(tx)
+            quote.quote_number = next_number(tx)
         if not quote.opportunity:
             return
         opportunity = self.referred(tx, call, self._opportunity_store, quote.opportunity, "opportunity")
@@ -363,17 +348,6 @@ class DiscountPolicies(ResourceServicer):
 def _refuse(state: int) -> NoReturn:
     reason, message = rules.REASONS[state]
     raise FailedPrecondition(message, reason=reason)
-
-
-def _next_number(tx: Transaction) -> str:
-    """Return the next number; those that somebody gave by hand are passed over."""
-    taken, number = 0, ""
-    while not number or tx.run(_TAKEN, {"tenant": tx.tenant_id, "number": number}):
-        # In ever longer steps where there are many: an import gives thousands in a row.
-        step = 2 ** max(0, taken - _STEPS)
-        number = f"Q{tx.run(_NUMBER, {'tenant': tx.tenant_id, 'step': step})[0][0]:06d}"
-        taken += 1
-    return number
 
 
 def _next_version(quote: Any) -> Any:
